@@ -1,0 +1,110 @@
+/*
+ * cache.h - where an expert is, and how it gets to where it can be computed.
+ *
+ * The cache knows every unit of the catalogue. Its home is either persistent memory (mapped, computed
+ * in place) or the model file on disk (must be read into a DRAM slot). A slot cache in DRAM sits
+ * above; a policy says who leaves it.
+ *
+ * Use: acquire a set, compute what is ready, wait for the rest, release. A handle is a pin: the bytes
+ * it points to stay until it is released, exactly once. Sets larger than the free slots are taken in
+ * part; the caller computes, releases and acquires the rest.
+ *
+ * Thread-safe; TR_RANK_CACHE guards entries, pins, policy and counters and is taken before
+ * TR_RANK_IO. No call but wait blocks.
+ */
+#ifndef TR_CACHE_CACHE_H
+#define TR_CACHE_CACHE_H
+
+#include "cache/store.h"
+#include "io/io.h"
+#include "model/catalog.h"
+
+struct tr_cache;
+
+/* Entry of a unit in the DRAM tier. Changed by one function, which counts. */
+enum tr_entry_state {
+	TR_ENTRY_EMPTY,	   /* not in DRAM */
+	TR_ENTRY_RESERVED, /* has a slot, reads not submitted yet */
+	TR_ENTRY_LOADING,  /* reads in flight */
+	TR_ENTRY_READY,	   /* bytes valid */
+	TR_ENTRY_EVICTING, /* chosen as a victim, slot being taken */
+	TR_ENTRY_FAILED,   /* a read failed; becomes EMPTY when the last pin goes */
+	TR_N_ENTRY_STATE,
+};
+
+enum tr_handle_state {
+	TR_HANDLE_NONE,	   /* not acquired: no slot was free, or released */
+	TR_HANDLE_LOADING, /* pinned; bytes on their way */
+	TR_HANDLE_READY,   /* pinned; part[] valid until release */
+	TR_HANDLE_FAILED,  /* pinned; the read failed, see tr_cache_explain; release it */
+};
+
+struct tr_handle {
+	uint32_t id;
+	uint32_t gen; /* of the entry when it was pinned */
+	enum tr_handle_state state;
+	uint32_t tier; /* index of the tier that serves it: 0 DRAM, 1 + i persistent memory i */
+	const void *part[TR_N_PART];
+};
+
+struct tr_cache_cfg {
+	const struct tr_catalog *catalog;
+	struct tr_io *io;
+	const struct tr_clock *clock;
+	struct tr_file *files;	     /* [n_shard] the model file, direct */
+	struct tr_file *files_paged; /* [n_shard] the same, buffered: for the policy `none` */
+	uint64_t dram_bytes;	     /* slots take at most this, but at least min_slot slots exist */
+	uint32_t min_slot;	     /* 0: 2 */
+	int numa_node;		     /* -1: any */
+	const char *policy;	     /* spec of the DRAM tier; NULL: lru */
+	struct tr_store *const *stores; /* persistent memory, [n_store] */
+	size_t n_store;
+};
+
+int tr_cache_open(struct tr_cache **cache, const struct tr_cache_cfg *cfg, struct tr_err *err);
+/* All handles must be released. */
+void tr_cache_close(struct tr_cache *cache);
+
+/* Slots that exist, and the bytes each takes (windows of direct I/O included). */
+uint32_t tr_cache_n_slot(const struct tr_cache *cache);
+uint64_t tr_cache_slot_bytes(const struct tr_cache *cache);
+/* Bytes of a slot for a catalogue and file alignment, before a cache exists. */
+uint64_t tr_cache_slot_bytes_for(const struct tr_catalog *catalog, uint32_t align);
+
+enum {
+	TR_ACQUIRE_SCAN = 1,  /* prefill: see TR_POLICY_SCAN */
+	TR_ACQUIRE_RETRY = 2, /* the rest of a set whose uses were counted already */
+};
+
+/*
+ * Pins the units ids[0..n), no id twice, which form one set (one layer of one token, or the union of
+ * a chunk). handles[i] is for ids[i]. Units resident when the set arrives are pinned first; then
+ * misses get slots in ascending id order until none can be had, and all their reads are submitted as
+ * one batch. Returns the number of handles that are not TR_HANDLE_NONE. Never blocks.
+ */
+size_t tr_cache_acquire(struct tr_cache *cache, const uint32_t *ids, size_t n, unsigned flags,
+	struct tr_handle *handles);
+
+/* Brings handles[].state up to date without blocking. Returns how many are LOADING. */
+size_t tr_cache_poll(struct tr_cache *cache, struct tr_handle *handles, size_t n);
+
+/* Blocks until at least one of the LOADING handles is READY or FAILED (at once if none is
+ * LOADING). The time is counted as wait. Returns how many are still LOADING. */
+size_t tr_cache_wait(struct tr_cache *cache, struct tr_handle *handles, size_t n);
+
+/* Unpins; handles become NONE. Those that are NONE already are passed over. */
+void tr_cache_release(struct tr_cache *cache, struct tr_handle *handles, size_t n);
+
+/* Why a FAILED handle failed: layer, expert, file, offset, error. Returns TR_E_IO. */
+int tr_cache_explain(struct tr_cache *cache, const struct tr_handle *handle, struct tr_err *err);
+
+/* A token ends: policies decay. */
+void tr_cache_tick(struct tr_cache *cache);
+
+/* Tiers in order: "dram", each store, "nvme". Fills tier[], n_tier, evictions, policy, io fields. */
+void tr_cache_stats(const struct tr_cache *cache, struct tr_stats *out);
+
+/* For tests: walks entries, slots, pins and policy. False and a message when they disagree. */
+bool tr_cache_check(struct tr_cache *cache, struct tr_err *err);
+
+#endif

@@ -1,0 +1,62 @@
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+void *tr_calloc(size_t n, size_t size)
+{
+	uint64_t bytes;
+	void *p;
+
+	if (!tr_mul_u64(n, size, &bytes) || bytes > SIZE_MAX - TR_CACHE_LINE)
+		return NULL;
+	bytes = TR_ALIGN_UP(TR_MAX(bytes, (uint64_t)1), TR_CACHE_LINE);
+	p = aligned_alloc(TR_CACHE_LINE, (size_t)bytes);
+	if (p)
+		memset(p, 0, (size_t)bytes);
+	return p;
+}
+
+void *tr_pages_alloc(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	madvise(p, bytes, MADV_HUGEPAGE);
+	return p;
+}
+
+void tr_pages_free(void *p, size_t bytes)
+{
+	if (p)
+		munmap(p, bytes);
+}
+
+static uint64_t status_kib(const char *key)
+{
+	unsigned long long kib = 0;
+	size_t n = strlen(key);
+	char line[256];
+	FILE *f = fopen("/proc/self/status", "re");
+
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f))
+		if (!strncmp(line, key, n) && sscanf(line + n, ": %llu", &kib) == 1)
+			break;
+	fclose(f);
+	return kib;
+}
+
+uint64_t tr_mem_rss_bytes(void)
+{
+	return status_kib("VmRSS") * 1024;
+}
+
+uint64_t tr_mem_rss_peak_bytes(void)
+{
+	return status_kib("VmHWM") * 1024;
+}

@@ -1,0 +1,209 @@
+/*
+ * pool.c - the parallel loop.
+ *
+ * A loop is published by raising `epoch`; workers see it by spinning for spin_us, then by sleeping
+ * on `wake`. Each takes ranges from `next` until it passes n, then lowers `running`. The caller
+ * works too and then waits for `running` to reach zero. `mutex` only guards sleeping.
+ */
+#include "base/pool.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/sync.h"
+
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#if defined(__x86_64__) || defined(__i386__)
+#define cpu_relax() __builtin_ia32_pause()
+#else
+#define cpu_relax() atomic_signal_fence(memory_order_seq_cst)
+#endif
+
+struct worker {
+	struct tr_pool *pool;
+	unsigned idx;
+	pthread_t thread;
+};
+
+struct tr_pool {
+	unsigned n_thread;
+	uint64_t spin_ns;
+	struct worker *workers; /* written before the threads start */
+
+	/* The loop: written by the caller before epoch rises. */
+	tr_pool_fn *fn;
+	void *ctx;
+	size_t n;
+	size_t grain;
+
+	_Alignas(TR_CACHE_LINE) atomic_size_t next;
+	_Alignas(TR_CACHE_LINE) atomic_uint running;
+	_Alignas(TR_CACHE_LINE) atomic_uint epoch;
+	atomic_bool stop;
+	struct tr_mutex mutex;
+	pthread_cond_t wake;
+};
+
+unsigned tr_pool_default_size(void)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set))
+		return 1;
+	return (unsigned)TR_MAX(CPU_COUNT(&set), 1);
+}
+
+unsigned tr_pool_size(const struct tr_pool *pool)
+{
+	return pool->n_thread;
+}
+
+static void take_ranges(struct tr_pool *pool, unsigned idx)
+{
+	size_t begin;
+
+	while ((begin = atomic_fetch_add_explicit(&pool->next, pool->grain,
+			memory_order_relaxed)) < pool->n)
+		pool->fn(pool->ctx, idx, begin, TR_MIN(begin + pool->grain, pool->n));
+}
+
+/* Returns the epoch after `seen`: spins first, then sleeps. */
+static unsigned await_epoch(struct tr_pool *pool, unsigned seen)
+{
+	uint64_t until = tr_now_ns(&tr_clock_real) + pool->spin_ns;
+	unsigned epoch, i;
+
+	do {
+		for (i = 0; i < 64; i++) {
+			epoch = atomic_load_explicit(&pool->epoch, memory_order_acquire);
+			if (epoch != seen)
+				return epoch;
+			cpu_relax();
+		}
+	} while (tr_now_ns(&tr_clock_real) < until);
+	tr_mutex_lock(&pool->mutex);
+	while ((epoch = atomic_load_explicit(&pool->epoch, memory_order_acquire)) == seen)
+		tr_mutex_wait(&pool->mutex, &pool->wake);
+	tr_mutex_unlock(&pool->mutex);
+	return epoch;
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	struct tr_pool *pool = w->pool;
+	unsigned seen = 0;
+
+	for (;;) {
+		seen = await_epoch(pool, seen);
+		if (atomic_load_explicit(&pool->stop, memory_order_relaxed))
+			return NULL;
+		take_ranges(pool, w->idx);
+		atomic_fetch_sub_explicit(&pool->running, 1, memory_order_release);
+	}
+}
+
+static void publish(struct tr_pool *pool)
+{
+	tr_mutex_lock(&pool->mutex);
+	atomic_fetch_add_explicit(&pool->epoch, 1, memory_order_release);
+	pthread_cond_broadcast(&pool->wake);
+	tr_mutex_unlock(&pool->mutex);
+}
+
+void tr_pool_run(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t n, size_t grain)
+{
+	unsigned i;
+
+	grain = TR_MAX(grain, (size_t)1);
+	if (n == 0)
+		return;
+	if (pool->n_thread == 1 || n <= grain) {
+		fn(ctx, 0, 0, n);
+		return;
+	}
+	pool->fn = fn;
+	pool->ctx = ctx;
+	pool->n = n;
+	pool->grain = grain;
+	atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+	atomic_store_explicit(&pool->running, pool->n_thread - 1, memory_order_relaxed);
+	publish(pool);
+	take_ranges(pool, 0);
+	/* A worker that has lost its processor to someone else must get it back: yield at times. */
+	for (i = 1; atomic_load_explicit(&pool->running, memory_order_acquire); i++) {
+		if (i % 4096)
+			cpu_relax();
+		else
+			sched_yield();
+	}
+}
+
+/* Binds a thread to the idx-th processor of the set this process may use. */
+static void pin_thread(pthread_t thread, unsigned idx)
+{
+	cpu_set_t allowed, one;
+	int cpu;
+
+	if (sched_getaffinity(0, sizeof(allowed), &allowed))
+		return;
+	idx %= (unsigned)TR_MAX(CPU_COUNT(&allowed), 1);
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &allowed) && idx-- == 0)
+			break;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	pthread_setaffinity_np(thread, sizeof(one), &one);
+}
+
+int tr_pool_new(struct tr_pool **out, const struct tr_pool_cfg *cfg, struct tr_err *err)
+{
+	struct tr_pool *pool = tr_calloc(1, sizeof(*pool));
+	unsigned n = cfg->n_thread ? cfg->n_thread : tr_pool_default_size();
+	int rc;
+
+	if (!pool)
+		return tr_err_set(err, TR_E_NOMEM, "thread pool: out of memory");
+	pool->workers = tr_calloc(n, sizeof(*pool->workers));
+	if (!pool->workers) {
+		free(pool);
+		return tr_err_set(err, TR_E_NOMEM, "thread pool: out of memory");
+	}
+	pool->spin_ns = (uint64_t)cfg->spin_us * 1000;
+	pool->n_thread = 1;
+	tr_mutex_init(&pool->mutex, TR_RANK_POOL);
+	pthread_cond_init(&pool->wake, NULL);
+	for (; pool->n_thread < n; pool->n_thread++) {
+		struct worker *w = &pool->workers[pool->n_thread];
+
+		w->pool = pool;
+		w->idx = pool->n_thread;
+		rc = pthread_create(&w->thread, NULL, worker_main, w);
+		if (rc) {
+			n = pool->n_thread;
+			tr_pool_free(pool);
+			return tr_err_sys(err, rc, "thread pool: cannot start thread %u", n);
+		}
+		if (cfg->pin)
+			pin_thread(w->thread, w->idx);
+	}
+	*out = pool;
+	return 0;
+}
+
+void tr_pool_free(struct tr_pool *pool)
+{
+	unsigned i;
+
+	if (!pool)
+		return;
+	atomic_store_explicit(&pool->stop, true, memory_order_relaxed);
+	publish(pool);
+	for (i = 1; i < pool->n_thread; i++)
+		pthread_join(pool->workers[i].thread, NULL);
+	pthread_cond_destroy(&pool->wake);
+	tr_mutex_fini(&pool->mutex);
+	free(pool->workers);
+	free(pool);
+}

@@ -1,0 +1,92 @@
+/*
+ * kernels.h - the arithmetic of one instruction set, as a table of functions.
+ *
+ * Every table computes bit-identical results. That is possible because each function follows one
+ * canonical order of operations:
+ *
+ *  - A float sum over n values has 16 lanes: value i belongs to lane i mod 16. A lane takes its
+ *    values in ascending order, one fma each, starting from +0. At the end the lanes are added in a
+ *    tree: l += l+8, l += l+4, l += l+2, l += l+1.
+ *  - Quantised weights meet int8 activations. Lane of value i is (i / 4) mod 16: four neighbouring
+ *    products, so 16 lanes are 64 consecutive values. Within a block (or K super-block) the sum of a
+ *    lane, sub-block scales and offsets included, is an exact int32. Per block each lane does
+ *    acc = fma(d_w * d_x, (float)sum, acc), blocks in ascending order. (An int32 beyond 2^24 rounds
+ *    to nearest even on its way to float, everywhere.)
+ *  - Minimums. 32-value types (Q4_1, Q5_1): after the product a lane does
+ *    acc = fma(m_w * d_x, (float)sum of the lane's four x, acc). K types: lane g of a second set of
+ *    accumulators takes group g of 16 values of the super-block:
+ *    accm[g] = fma(-(dmin_w * d_x), (float)(min_g * sum_g), accm[g]). At the end
+ *    lane l = acc[l] + accm[l], then the tree.
+ *  - F32, F16, BF16 weights: activations stay float and the first rule holds.
+ *
+ * No function allocates; pointers need no alignment unless said.
+ */
+#ifndef TR_COMPUTE_KERNELS_H
+#define TR_COMPUTE_KERNELS_H
+
+#include "model/quant.h"
+
+enum tr_isa { TR_ISA_SCALAR, TR_ISA_AVX2, TR_ISA_AVX512, TR_N_ISA };
+
+/*
+ * One row of activations, as quantised once per matrix input. Base is 64-byte aligned.
+ *   F32:    float x[n]
+ *   Q8_32:  int8 q[n], then float d[n / 32]
+ *   Q8_256: int8 q[n], then float d[n / 256], then int16 sum[n / 16]
+ * Sections start at multiples of 64. d = max|x| / 127 of the block, q = round_to_even(x * (127 /
+ * max|x|)), q = 0 and d = 0 for a block of zeros. A block with a value that is not finite gets
+ * d = NaN, q = 0.
+ */
+size_t tr_act_bytes(enum tr_act_kind kind, size_t n); /* a multiple of 64 */
+size_t tr_act_d_off(enum tr_act_kind kind, size_t n);
+size_t tr_act_sum_off(size_t n);
+
+/*
+ * out[t * out_stride + r] = dot(row r of w, activation t), r < n_row, t < n_act.
+ * Rows are row_bytes apart, activations act_bytes apart; n is the number of values, a multiple of
+ * the type's block.
+ */
+typedef void tr_dot_fn(float *out, size_t out_stride, const void *w, size_t row_bytes,
+	size_t n_row, const void *act, size_t act_bytes, size_t n_act, size_t n);
+
+struct tr_kernels {
+	enum tr_isa isa;
+	const char *name;
+	tr_dot_fn *dot[TR_QUANT_ID_END]; /* by quant id; NULL where the type is not supported */
+
+	/* Makes one activation row of kind from n floats. n is a multiple of the block. */
+	void (*quantise)(enum tr_act_kind kind, const float *x, size_t n, void *act);
+
+	/* Canonical float sums. */
+	float (*dot_f32)(const float *x, const float *y, size_t n);
+	float (*dot_f16)(const uint16_t *x, const float *y, size_t n);
+	float (*sum_squares)(const float *x, size_t n);
+	float (*max)(const float *x, size_t n); /* n >= 1 */
+
+	/* Element by element, so order does not matter. */
+	void (*axpy_f32)(float *y, float a, const float *x, size_t n);	/* y = fma(a, x, y) */
+	void (*axpy_f16)(float *y, float a, const uint16_t *x, size_t n);
+	void (*add)(float *y, const float *x, size_t n);		/* y += x */
+	void (*scale)(float *y, float a, size_t n);			/* y *= a */
+	void (*mul_scaled)(float *out, const float *x, float a, const float *w,
+		size_t n);						/* out = (x * a) * w */
+	void (*silu_mul)(float *out, const float *gate, const float *up,
+		size_t n);			/* (gate / (1 + exp(-gate))) * up */
+	void (*sigmoid)(float *out, const float *x, size_t n);
+	/* out = exp(x - shift); returns the canonical sum (lanes add, no fma). */
+	float (*exp_sum)(float *out, const float *x, float shift, size_t n);
+	void (*to_f16)(uint16_t *out, const float *x, size_t n); /* round to nearest even */
+};
+
+/* NULL when the build or this processor lacks the set. */
+const struct tr_kernels *tr_kernels_get(enum tr_isa isa);
+const struct tr_kernels *tr_kernels_best(void);
+/* By name ("scalar", "avx2", "avx512"); NULL or "auto" is the best. Fails with a message that lists
+ * what this machine can do. */
+int tr_kernels_by_name(const struct tr_kernels **out, const char *name, struct tr_err *err);
+
+/* The exponential that all of the above use: one polynomial, written with fma. 0 below about -87.3,
+ * +inf above about 88.7, NaN for NaN. */
+float tr_expf(float x);
+
+#endif

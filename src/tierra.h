@@ -1,0 +1,327 @@
+/*
+ * tierra.h - run mixture-of-experts language models that are larger than memory.
+ *
+ * A *model* is the parsed header of a GGUF file set. An *engine* is a model made ready to run: the
+ * always-used weights in memory, the experts in tiers (DRAM cache, persistent memory, disk), a pool
+ * of threads. A *session* is one timeline of tokens with its KV cache. A *tokenizer* turns text
+ * into token ids and back.
+ *
+ * Calls return 0 or a negative code of enum tr_code. Those that open, parse or do I/O also take a
+ * struct tr_err, which may be NULL and is filled when they fail. The library never exits and never
+ * prints; messages go to the sink given to tr_log_set.
+ *
+ * An engine may be shared by sessions as long as one call runs at a time; different engines are
+ * independent. Output never depends on where experts lie, on the cache policy, on the number of
+ * threads or on the instruction set.
+ */
+#ifndef TIERRA_H
+#define TIERRA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define TR_API __attribute__((visibility("default")))
+#else
+#define TR_API
+#endif
+
+/* --- errors and messages -------------------------------------------------------------------- */
+
+enum tr_code {
+	TR_OK = 0,
+	TR_E_INVALID = -1,     /* an argument or option makes no sense */
+	TR_E_NOMEM = -2,       /* out of memory */
+	TR_E_NOENT = -3,       /* a file or key does not exist */
+	TR_E_IO = -4,	       /* the operating system failed a transfer */
+	TR_E_FORMAT = -5,      /* a file breaks its format */
+	TR_E_UNSUPPORTED = -6, /* well-formed, but not implemented here */
+	TR_E_LIMIT = -7,       /* a stated limit is exceeded */
+	TR_E_BUSY = -8,	       /* nothing free now; try again after a release */
+	TR_E_INTERRUPTED = -9, /* the caller asked to stop */
+};
+
+#define TR_ERR_MSG_BYTES 1024
+
+struct tr_err {
+	int code;		    /* enum tr_code */
+	char msg[TR_ERR_MSG_BYTES]; /* names thing, value and limit; no newline */
+};
+
+enum tr_log_level { TR_LOG_ERROR, TR_LOG_WARN, TR_LOG_INFO, TR_LOG_DEBUG };
+
+typedef void tr_log_fn(void *ctx, enum tr_log_level level, const char *line);
+
+/* Process-wide; call it before anything is opened. fn may be called from any thread. */
+TR_API void tr_log_set(tr_log_fn *fn, void *ctx);
+
+TR_API const char *tr_version(void);
+
+/* --- model: the header of a GGUF file set ----------------------------------------------------- */
+
+struct tr_model;
+
+/* Opens path and, when it is the first shard of a split model, its siblings. Reads no weights. */
+TR_API int tr_model_open(struct tr_model **model, const char *path, struct tr_err *err);
+TR_API void tr_model_close(struct tr_model *model);
+
+/* Metadata in file order. key and the text live as long as the model. Text form: numbers in
+ * decimal, strings as they are (not necessarily UTF-8), arrays as "[u32 x 4] 1, 2, 3, 4", cut with
+ * "..." to fit cap. Returns the length that the whole text would have. */
+TR_API size_t tr_model_n_kv(const struct tr_model *model);
+TR_API const char *tr_model_kv_key(const struct tr_model *model, size_t i);
+TR_API const char *tr_model_kv_type(const struct tr_model *model, size_t i);
+TR_API size_t tr_model_kv_text(const struct tr_model *model, size_t i, char *buf, size_t cap);
+
+struct tr_shard_info {
+	const char *path;
+	uint64_t file_bytes;
+	uint64_t data_off;
+	size_t n_tensor;
+};
+
+struct tr_tensor_info {
+	const char *name;
+	const char *type;  /* quant type name, e.g. "Q4_K" */
+	uint32_t n_dim;
+	uint64_t ne[4];	   /* ne[0] is the contiguous dimension; unused dimensions are 1 */
+	uint32_t shard;
+	uint64_t file_off; /* absolute, in its shard */
+	uint64_t bytes;
+};
+
+TR_API size_t tr_model_n_shard(const struct tr_model *model);
+TR_API void tr_model_shard_info(const struct tr_model *model, size_t i, struct tr_shard_info *out);
+TR_API size_t tr_model_n_tensor(const struct tr_model *model);
+TR_API void tr_model_tensor_info(const struct tr_model *model, size_t i,
+	struct tr_tensor_info *out);
+
+/* --- tokenizer -------------------------------------------------------------------------------- */
+
+struct tr_tokenizer;
+
+TR_API int tr_tokenizer_new(struct tr_tokenizer **tok, const struct tr_model *model,
+	struct tr_err *err);
+TR_API void tr_tokenizer_free(struct tr_tokenizer *tok);
+
+enum {
+	TR_TOK_SPECIAL = 1, /* parse the texts of control tokens as tokens (never for user content) */
+	TR_TOK_BOS = 2,	    /* put the BOS token first where the model asks for it */
+};
+
+/* *ids is allocated; the caller frees it with free(). text need not be valid UTF-8. */
+TR_API int tr_tokenize(const struct tr_tokenizer *tok, const char *text, size_t text_bytes,
+	unsigned flags, int32_t **ids, size_t *n_ids, struct tr_err *err);
+
+TR_API size_t tr_vocab_size(const struct tr_tokenizer *tok);
+TR_API bool tr_token_is_stop(const struct tr_tokenizer *tok, int32_t id);
+TR_API bool tr_token_is_control(const struct tr_tokenizer *tok, int32_t id);
+
+/* The bytes that a token stands for, without terminator; control tokens give none unless
+ * render_control. Points into the tokenizer. Returns the number of bytes. */
+TR_API size_t tr_token_bytes(const struct tr_tokenizer *tok, int32_t id, bool render_control,
+	const char **bytes);
+
+/* Streaming detokenisation: never gives out half a UTF-8 sequence. */
+struct tr_detok;
+
+TR_API int tr_detok_new(struct tr_detok **d, const struct tr_tokenizer *tok, bool render_control,
+	struct tr_err *err);
+TR_API void tr_detok_free(struct tr_detok *d);
+/* Adds a token; *text (valid until the next call) holds the bytes that are now complete. Bytes that
+ * can never become UTF-8 are replaced by U+FFFD. */
+TR_API size_t tr_detok_push(struct tr_detok *d, int32_t id, const char **text);
+/* What is still held back at the end, incomplete sequences as U+FFFD. */
+TR_API size_t tr_detok_flush(struct tr_detok *d, const char **text);
+
+/* --- engine ----------------------------------------------------------------------------------- */
+
+struct tr_engine;
+
+enum tr_kv_type { TR_KV_F16, TR_KV_F32 };
+
+/* done of total; unit is "bytes" or "tokens". Called from the thread that runs the engine, a few
+ * times a second at most. A nonzero return stops the operation with TR_E_INTERRUPTED. */
+typedef int tr_progress_fn(void *ctx, const char *phase, uint64_t done, uint64_t total,
+	const char *unit);
+
+/* Zero or NULL means the default. Sizes are text: "512M", "96G", or "25%" of the experts' bytes. */
+struct tr_engine_opts {
+	const char *model_path;
+	unsigned n_ctx;		     /* tokens of context; default: the model's, at most 4096 */
+	unsigned n_thread;	     /* default: one per processor */
+	unsigned n_batch;	     /* tokens per prefill chunk; default 128 */
+	enum tr_kv_type kv_type;     /* default F16 */
+	const char *cpu;	     /* "scalar", "avx2", "avx512"; default: the best there is */
+	const char *io;		     /* "uring", "threads", "sync"; default uring, else threads */
+	const char *dram;	     /* expert cache in DRAM; default: what memory allows */
+	const char *vram;	     /* expert cache in VRAM; must be 0 without CUDA */
+	const char *const *pmem;     /* persistent memory: "PATH" or "PATH:SIZE" */
+	size_t n_pmem;
+	const char *policy;	     /* "NAME[,option=value...]" of the DRAM tier; default lru */
+	tr_progress_fn *progress;
+	void *progress_ctx;
+};
+
+TR_API int tr_engine_open(struct tr_engine **engine, const struct tr_engine_opts *opts,
+	struct tr_err *err);
+TR_API void tr_engine_close(struct tr_engine *engine);
+TR_API const struct tr_model *tr_engine_model(const struct tr_engine *engine);
+TR_API const struct tr_tokenizer *tr_engine_tokenizer(const struct tr_engine *engine);
+TR_API unsigned tr_engine_n_ctx(const struct tr_engine *engine);
+
+/* What tr_engine_open would do with opts, without reading weights: who holds what. */
+#define TR_MAX_TIER 8
+
+struct tr_plan_tier {
+	char name[80];		 /* "dram", "pmem:/mnt/pmem0", "nvme" */
+	uint64_t capacity_bytes; /* 0: unlimited (the model file itself) */
+	uint64_t n_unit;	 /* experts whose home it is; for a cache: experts it can hold */
+	uint64_t bytes;
+};
+
+struct tr_plan {
+	uint32_t n_layer;	  /* all layers */
+	uint32_t n_moe_layer;	  /* layers with routed experts */
+	uint32_t n_expert;	  /* per MoE layer */
+	uint32_t n_expert_used;	  /* per token and layer */
+	uint64_t n_unit;	  /* n_moe_layer * n_expert */
+	uint64_t unit_bytes_max;  /* largest expert */
+	uint64_t expert_bytes;	  /* all experts */
+	uint64_t resident_bytes;  /* always-used weights */
+	uint64_t kv_bytes;	  /* at n_ctx */
+	uint64_t floor_bytes;	  /* one token's working set of experts */
+	uint32_t n_ctx;
+	size_t n_tier;
+	struct tr_plan_tier tier[TR_MAX_TIER];
+};
+
+TR_API int tr_engine_plan(const struct tr_engine_opts *opts, struct tr_plan *plan,
+	struct tr_err *err);
+
+/* Experts of the catalogue: index is layer-major, (MoE layer index) * n_expert + expert. */
+struct tr_unit_info {
+	uint32_t layer;
+	uint32_t expert;
+	uint64_t bytes;
+	struct {
+		uint32_t shard;
+		uint64_t off;
+		uint64_t bytes;
+	} part[3]; /* gate, up, down */
+	uint32_t home; /* index into tr_plan.tier */
+};
+
+/* Calls each for every expert under the plan of opts; a nonzero return ends the walk. */
+TR_API int tr_engine_plan_units(const struct tr_engine_opts *opts,
+	int (*each)(void *ctx, const struct tr_unit_info *unit), void *ctx, struct tr_err *err);
+
+/* Counters since the engine was opened. */
+struct tr_tier_stats {
+	char name[80];
+	uint64_t capacity_bytes;
+	uint64_t used_bytes;
+	uint64_t hits;	  /* expert uses served from here */
+	uint64_t misses;  /* expert uses that had to go further down */
+	uint64_t joins;	  /* uses that found their load already in flight */
+	uint64_t bytes;	  /* bytes of experts read from here, computed in place or loaded */
+	uint64_t wait_ns; /* time the engine stood waiting for this tier */
+};
+
+struct tr_stats {
+	size_t n_tier;
+	struct tr_tier_stats tier[TR_MAX_TIER];
+	uint64_t resident_bytes;
+	uint64_t kv_bytes;
+	uint64_t floor_bytes;
+	uint64_t evictions;
+	uint64_t io_retries;
+	uint64_t io_fallbacks;	/* times a slower way was taken once and for all */
+	char io_method[16];	/* the one in use */
+	char cpu[16];
+	char policy[80];
+	unsigned n_thread;
+	uint64_t load_ns;	/* time tr_engine_open took */
+};
+
+TR_API void tr_engine_stats(const struct tr_engine *engine, struct tr_stats *out);
+
+/* --- session ---------------------------------------------------------------------------------- */
+
+struct tr_session;
+
+TR_API int tr_session_new(struct tr_session **session, struct tr_engine *engine,
+	struct tr_err *err);
+TR_API void tr_session_free(struct tr_session *session);
+
+/* Appends tokens. More than one is a prefill, done in chunks of n_batch. TR_E_LIMIT when they do
+ * not fit the context; the session is then unchanged. After any other failure the session holds
+ * the tokens of the chunks that were complete. */
+TR_API int tr_session_feed(struct tr_session *session, const int32_t *ids, size_t n,
+	struct tr_err *err);
+
+/* Tokens in the session. */
+TR_API size_t tr_session_n_past(const struct tr_session *session);
+
+/* Logits after the last token fed, tr_vocab_size floats; valid until the next feed. */
+TR_API const float *tr_session_logits(const struct tr_session *session);
+
+/* For tests and statistics: routing of the last token in one layer. Fills at most cap ids and
+ * weights in descending order of router score; returns the number, 0 for a dense layer. */
+TR_API size_t tr_session_routing(const struct tr_session *session, uint32_t layer, uint32_t *ids,
+	float *weights, size_t cap);
+
+/* --- sampling --------------------------------------------------------------------------------- */
+
+struct tr_sampler;
+
+struct tr_sampler_opts {
+	uint64_t seed;
+	float temp;	       /* 0: greedy, lowest id on ties */
+	uint32_t top_k;	       /* 0: off */
+	float top_p;	       /* 1: off */
+	float min_p;	       /* 0: off */
+	float repeat_penalty;  /* 1: off */
+	uint32_t repeat_last_n;
+};
+
+/* temp 0.8, top_k 40, top_p 0.95, min_p 0.05, repeat_penalty 1, repeat_last_n 64, seed 0 */
+TR_API void tr_sampler_defaults(struct tr_sampler_opts *opts);
+TR_API int tr_sampler_new(struct tr_sampler **sampler, const struct tr_sampler_opts *opts,
+	size_t n_vocab, struct tr_err *err);
+TR_API void tr_sampler_free(struct tr_sampler *sampler);
+/* Chooses the next token and remembers it for the repeat penalty. */
+TR_API int32_t tr_sampler_next(struct tr_sampler *sampler, const float *logits);
+/* Remembers a token that was not sampled (the prompt). */
+TR_API void tr_sampler_accept(struct tr_sampler *sampler, int32_t id);
+
+struct tr_logprob {
+	int32_t id;
+	float logprob; /* natural log of softmax over all raw logits */
+};
+
+/* Log probability of id and of the n_top most likely tokens, before any sampling option. */
+TR_API void tr_logprobs(const float *logits, size_t n_vocab, int32_t id, struct tr_logprob *chosen,
+	struct tr_logprob *top, size_t n_top);
+
+/* --- policies --------------------------------------------------------------------------------- */
+
+struct tr_policy_info {
+	const char *name;
+	const char *summary; /* one line */
+	const char *options; /* "key=default meaning; ..." or "" */
+};
+
+TR_API size_t tr_n_policy(void);
+TR_API void tr_policy_info(size_t i, struct tr_policy_info *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
