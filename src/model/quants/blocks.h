@@ -1,0 +1,166 @@
+/*
+ * blocks.h - what one block of each tensor type looks like in a file, and the few sub-fields whose
+ * decoding is more than a shift.
+ *
+ * Fields are little-endian and unaligned; the structs are packed and may be laid over file bytes at
+ * any address. d, m, dmin are binary16 bits (tr_f16_to_f32). In types of 32 values the low nibble
+ * of qs[i] is value i, the high nibble value i + 16.
+ */
+#ifndef TR_MODEL_QUANTS_BLOCKS_H
+#define TR_MODEL_QUANTS_BLOCKS_H
+
+#include "model/quant.h"
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "blocks are laid over file bytes: little-endian machines only"
+#endif
+
+#define TR_PACKED __attribute__((packed))
+
+struct TR_PACKED tr_block_q4_0 {
+	uint16_t d;
+	uint8_t qs[16];
+};
+
+struct TR_PACKED tr_block_q4_1 {
+	uint16_t d;
+	uint16_t m;
+	uint8_t qs[16];
+};
+
+struct TR_PACKED tr_block_q5_0 {
+	uint16_t d;
+	uint32_t qh; /* bit i: fifth bit of value i */
+	uint8_t qs[16];
+};
+
+struct TR_PACKED tr_block_q5_1 {
+	uint16_t d;
+	uint16_t m;
+	uint32_t qh;
+	uint8_t qs[16];
+};
+
+struct TR_PACKED tr_block_q8_0 {
+	uint16_t d;
+	int8_t qs[32];
+};
+
+/* K types: 256 values. qs of the 2-bit types: value i sits in byte 32 * (i / 128) + i % 32 at bit
+ * 2 * ((i % 128) / 32). */
+struct TR_PACKED tr_block_q2_k {
+	uint8_t scales[16]; /* per 16 values: scale low, minimum high */
+	uint8_t qs[64];
+	uint16_t d;
+	uint16_t dmin;
+};
+
+struct TR_PACKED tr_block_q3_k {
+	uint8_t hmask[32]; /* value i: byte i % 32, bit i / 32; a clear bit subtracts 4 */
+	uint8_t qs[64];
+	uint8_t scales[12]; /* tr_q3_k_scale */
+	uint16_t d;
+};
+
+/* qs of Q4_K, Q5_K: byte 32 * (i / 64) + i % 32, low nibble for the first 32 of the 64. */
+struct TR_PACKED tr_block_q4_k {
+	uint16_t d;
+	uint16_t dmin;
+	uint8_t scales[12]; /* tr_q4_k_scale */
+	uint8_t qs[128];
+};
+
+struct TR_PACKED tr_block_q5_k {
+	uint16_t d;
+	uint16_t dmin;
+	uint8_t scales[12]; /* tr_q4_k_scale */
+	uint8_t qh[32];	    /* value i: byte i % 32, bit i / 32 */
+	uint8_t qs[128];
+};
+
+/* Value i, with g = (i % 128) / 32: low bits in byte 64 * (i / 128) + 32 * (g % 2) + i % 32 of ql,
+ * high nibble for g >= 2; two high bits in byte 32 * (i / 128) + i % 32 of qh at bit 2 * g. */
+struct TR_PACKED tr_block_q6_k {
+	uint8_t ql[128];
+	uint8_t qh[64];
+	int8_t scales[16]; /* per 16 values */
+	uint16_t d;
+};
+
+struct TR_PACKED tr_block_iq4_nl {
+	uint16_t d;
+	uint8_t qs[16];
+};
+
+/* Eight sub-blocks of 32 values, nibbles in each as in the types of 32. */
+struct TR_PACKED tr_block_iq4_xs {
+	uint16_t d;
+	uint16_t scales_h;
+	uint8_t scales_l[4]; /* tr_iq4_xs_scale */
+	uint8_t qs[128];
+};
+
+struct TR_PACKED tr_block_mxfp4 {
+	uint8_t e; /* tr_e8m0_half */
+	uint8_t qs[16];
+};
+
+_Static_assert(sizeof(struct tr_block_q4_0) == 18, "Q4_0");
+_Static_assert(sizeof(struct tr_block_q4_1) == 20, "Q4_1");
+_Static_assert(sizeof(struct tr_block_q5_0) == 22, "Q5_0");
+_Static_assert(sizeof(struct tr_block_q5_1) == 24, "Q5_1");
+_Static_assert(sizeof(struct tr_block_q8_0) == 34, "Q8_0");
+_Static_assert(sizeof(struct tr_block_q2_k) == 84, "Q2_K");
+_Static_assert(sizeof(struct tr_block_q3_k) == 110, "Q3_K");
+_Static_assert(sizeof(struct tr_block_q4_k) == 144, "Q4_K");
+_Static_assert(sizeof(struct tr_block_q5_k) == 176, "Q5_K");
+_Static_assert(sizeof(struct tr_block_q6_k) == 210, "Q6_K");
+_Static_assert(sizeof(struct tr_block_iq4_nl) == 18, "IQ4_NL");
+_Static_assert(sizeof(struct tr_block_iq4_xs) == 136, "IQ4_XS");
+_Static_assert(sizeof(struct tr_block_mxfp4) == 17, "MXFP4");
+
+extern const int8_t tr_iq4_values[16]; /* IQ4_NL, IQ4_XS */
+extern const int8_t tr_fp4_values[16]; /* E2M1, doubled */
+
+/* Six-bit scale and minimum of sub-block j (of 8) of Q4_K and Q5_K. */
+static inline void tr_q4_k_scale(const uint8_t scales[12], unsigned j, uint8_t *scale, uint8_t *min)
+{
+	if (j < 4) {
+		*scale = scales[j] & 63;
+		*min = scales[j + 4] & 63;
+	} else {
+		*scale = (uint8_t)((scales[j + 4] & 15) | (scales[j - 4] >> 6) << 4);
+		*min = (uint8_t)((scales[j + 4] >> 4) | (scales[j] >> 6) << 4);
+	}
+}
+
+/* Signed scale of group j (of 16) of Q3_K. */
+static inline int tr_q3_k_scale(const uint8_t scales[12], unsigned j)
+{
+	int lo = j < 8 ? scales[j] & 15 : scales[j - 8] >> 4;
+	int hi = (scales[8 + j % 4] >> 2 * (j / 4)) & 3;
+
+	return (lo | hi << 4) - 32;
+}
+
+/* Signed scale of sub-block j (of 8) of IQ4_XS. */
+static inline int tr_iq4_xs_scale(const struct tr_block_iq4_xs *b, unsigned j)
+{
+	int lo = (b->scales_l[j / 2] >> 4 * (j % 2)) & 15;
+	int hi = (b->scales_h >> 2 * j) & 3;
+
+	return (lo | hi << 4) - 32;
+}
+
+/* 2^(e - 128): the E8M0 scale, halved because tr_fp4_values are doubled. */
+static inline float tr_e8m0_half(uint8_t e)
+{
+	union {
+		uint32_t u;
+		float f;
+	} v = { .u = e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23 };
+
+	return v.f;
+}
+
+#endif

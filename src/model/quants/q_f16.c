@@ -1,0 +1,24 @@
+/* F16: IEEE binary16. */
+#include "model/quants/blocks.h"
+
+#include <string.h>
+
+static void dequant(const void *blocks, float *out, size_t n)
+{
+	const uint8_t *at = blocks;
+	uint16_t h;
+
+	for (size_t i = 0; i < n; i++) {
+		memcpy(&h, at + i * sizeof(h), sizeof(h));
+		out[i] = tr_f16_to_f32(h);
+	}
+}
+
+const struct tr_quant tr_quant_f16 = {
+	.id = TR_QUANT_F16,
+	.name = "F16",
+	.block_values = 1,
+	.block_bytes = sizeof(uint16_t),
+	.act = TR_ACT_F32,
+	.dequant = dequant,
+};
