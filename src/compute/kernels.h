@@ -6,20 +6,34 @@
  *
  *  - A float sum over n values has 16 lanes: value i belongs to lane i mod 16. A lane takes its
  *    values in ascending order, one fma each, starting from +0. At the end the lanes are added in a
- *    tree: l += l+8, l += l+4, l += l+2, l += l+1.
+ *    tree: l += l+8, l += l+4, l += l+2, l += l+1. A partial last chunk leaves the lanes it has no
+ *    value for untouched.
  *  - Quantised weights meet int8 activations. Lane of value i is (i / 4) mod 16: four neighbouring
  *    products, so 16 lanes are 64 consecutive values. Within a block (or K super-block) the sum of a
- *    lane, sub-block scales and offsets included, is an exact int32. Per block each lane does
- *    acc = fma(d_w * d_x, (float)sum, acc), blocks in ascending order. (An int32 beyond 2^24 rounds
- *    to nearest even on its way to float, everywhere.)
+ *    lane, sub-block scales and offsets included, is an exact int32. Per block each lane that has
+ *    values in it does acc = fma(d_w * d_x, (float)sum, acc), blocks in ascending order, from +0.
+ *    d_w is the block's binary16 (or E8M0) scale converted exactly; d_w * d_x is rounded once.
+ *    What a sum adds up, x being the int8 activation and q the stored code:
+ *      Q4_0 (q - 8) x    Q5_0 (q - 16) x    Q8_0 q x    Q4_1, Q5_1 q x
+ *      IQ4_NL, MXFP4 table[q] x, for MXFP4 with d_w = 2^(e - 128)
+ *      Q2_K, Q4_K, Q5_K scale q x    Q3_K scale (q - (bit ? 0 : 4)) x    Q6_K scale (q - 32) x
+ *      IQ4_XS (scale - 32) table[q] x
+ *    In types of 32 values a block has 8 lanes: 0..7 for blocks of even index, 8..15 for odd. In
+ *    types of 256 a lane has 16 values of a super-block, 4 in each of its chunks of 64, and one fma
+ *    a super-block. All such sums are below 2^24, so their conversion to float is exact.
  *  - Minimums. 32-value types (Q4_1, Q5_1): after the product a lane does
  *    acc = fma(m_w * d_x, (float)sum of the lane's four x, acc). K types: lane g of a second set of
  *    accumulators takes group g of 16 values of the super-block:
- *    accm[g] = fma(-(dmin_w * d_x), (float)(min_g * sum_g), accm[g]). At the end
- *    lane l = acc[l] + accm[l], then the tree.
- *  - F32, F16, BF16 weights: activations stay float and the first rule holds.
+ *    accm[g] = fma(-(dmin_w * d_x), (float)(min_g * sum_g), accm[g]), where min_g is the minimum
+ *    of the sub-block that holds the group (Q2_K: number g; Q4_K, Q5_K: number g / 2). At the end
+ *    lane l = acc[l] + accm[l], then the tree. Only types that have minimums do that addition.
+ *  - F32, F16, BF16 weights: activations stay float and the first rule holds, acc = fma(w, x, acc).
+ *  - exp, silu and sigmoid: exp.h.
  *
- * No function allocates; pointers need no alignment unless said.
+ * Which NaN comes out where one is due (its sign and payload) is not part of the promise.
+ *
+ * No function allocates; pointers need no alignment unless said. An output of the functions that
+ * work element by element may be one of their inputs, but must not overlap one otherwise.
  */
 #ifndef TR_COMPUTE_KERNELS_H
 #define TR_COMPUTE_KERNELS_H
@@ -34,12 +48,16 @@ enum tr_isa { TR_ISA_SCALAR, TR_ISA_AVX2, TR_ISA_AVX512, TR_N_ISA };
  *   Q8_32:  int8 q[n], then float d[n / 32]
  *   Q8_256: int8 q[n], then float d[n / 256], then int16 sum[n / 16]
  * Sections start at multiples of 64. d = max|x| / 127 of the block, q = round_to_even(x * (127 /
- * max|x|)), q = 0 and d = 0 for a block of zeros. A block with a value that is not finite gets
- * d = NaN, q = 0.
+ * max|x|)), each operation rounded once (max|x| / 127, 127 / max|x|, the product). A block whose
+ * max|x| is below TR_ACT_TINY (there 127 / max|x| may overflow) counts as zeros: q = 0, d = 0. A
+ * block with a value that is not finite gets d = NaN, q = 0. q is never -128. sum[g] adds up q of
+ * group g of 16 values. Bytes between sections are not written.
  */
+#define TR_ACT_TINY 0x1p-120f
+
 size_t tr_act_bytes(enum tr_act_kind kind, size_t n); /* a multiple of 64 */
-size_t tr_act_d_off(enum tr_act_kind kind, size_t n);
-size_t tr_act_sum_off(size_t n);
+size_t tr_act_d_off(enum tr_act_kind kind, size_t n); /* of the Q8 kinds */
+size_t tr_act_sum_off(size_t n);		      /* of TR_ACT_Q8_256 */
 
 /*
  * out[t * out_stride + r] = dot(row r of w, activation t), r < n_row, t < n_act.
@@ -61,7 +79,9 @@ struct tr_kernels {
 	float (*dot_f32)(const float *x, const float *y, size_t n);
 	float (*dot_f16)(const uint16_t *x, const float *y, size_t n);
 	float (*sum_squares)(const float *x, size_t n);
-	float (*max)(const float *x, size_t n); /* n >= 1 */
+	/* The greatest value; NaNs are passed over (-inf when there is nothing else), and a zero
+	 * maximum is +0: every m starts at -inf, m = x > m ? x : m, at the end m + 0. */
+	float (*max)(const float *x, size_t n);
 
 	/* Element by element, so order does not matter. */
 	void (*axpy_f32)(float *y, float a, const float *x, size_t n);	/* y = fma(a, x, y) */
@@ -85,8 +105,8 @@ const struct tr_kernels *tr_kernels_best(void);
  * what this machine can do. */
 int tr_kernels_by_name(const struct tr_kernels **out, const char *name, struct tr_err *err);
 
-/* The exponential that all of the above use: one polynomial, written with fma. 0 below about -87.3,
- * +inf above about 88.7, NaN for NaN. */
+/* The exponential that all of the above use (exp.h). 0 below -87.33654, +inf above 88.72283, NaN for
+ * NaN. */
 float tr_expf(float x);
 
 #endif
