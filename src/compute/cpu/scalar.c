@@ -1,0 +1,119 @@
+/*
+ * scalar.c - the portable table: what every other instruction set must equal bit for bit.
+ *
+ * Plain C for any machine. Where the target has no fma instruction the library's fmaf rounds once
+ * as well, only slower.
+ */
+#include "compute/cpu/cpu.h"
+#include "compute/cpu/scalar.h"
+#include "compute/exp.h"
+
+static float sum_squares(const float *x, size_t n)
+{
+	return tr_scalar_vec_dot_f32(x, x, n);
+}
+
+static float max(const float *x, size_t n)
+{
+	float m = -INFINITY;
+
+	for (size_t i = 0; i < n; i++)
+		m = x[i] > m ? x[i] : m;
+	return m + 0.0f;
+}
+
+static void axpy_f32(float *y, float a, const float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		y[i] = __builtin_fmaf(a, x[i], y[i]);
+}
+
+static void axpy_f16(float *y, float a, const uint16_t *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		y[i] = __builtin_fmaf(a, tr_f16_to_f32(x[i]), y[i]);
+}
+
+static void add(float *y, const float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		y[i] += x[i];
+}
+
+static void scale(float *y, float a, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		y[i] *= a;
+}
+
+static void mul_scaled(float *out, const float *x, float a, const float *w, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		out[i] = (x[i] * a) * w[i];
+}
+
+static void silu_mul(float *out, const float *gate, const float *up, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		out[i] = tr_silu_canonical(gate[i]) * up[i];
+}
+
+static void sigmoid(float *out, const float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		out[i] = tr_sigmoid_canonical(x[i]);
+}
+
+static float exp_sum(float *out, const float *x, float shift, size_t n)
+{
+	float lane[16] = { 0 };
+
+	for (size_t i = 0; i < n; i++) {
+		out[i] = tr_exp_canonical(x[i] - shift);
+		lane[i % 16] += out[i];
+	}
+	return tr_scalar_tree(lane);
+}
+
+static void to_f16(uint16_t *out, const float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		out[i] = tr_f32_to_f16(x[i]);
+}
+
+const struct tr_kernels tr_kernels_scalar = {
+	.isa = TR_ISA_SCALAR,
+	.name = "scalar",
+	.dot = {
+		[TR_QUANT_F32] = tr_scalar_dot_f32,
+		[TR_QUANT_F16] = tr_scalar_dot_f16,
+		[TR_QUANT_BF16] = tr_scalar_dot_bf16,
+		[TR_QUANT_Q4_0] = tr_scalar_dot_q4_0,
+		[TR_QUANT_Q4_1] = tr_scalar_dot_q4_1,
+		[TR_QUANT_Q5_0] = tr_scalar_dot_q5_0,
+		[TR_QUANT_Q5_1] = tr_scalar_dot_q5_1,
+		[TR_QUANT_Q8_0] = tr_scalar_dot_q8_0,
+		[TR_QUANT_Q2_K] = tr_scalar_dot_q2_k,
+		[TR_QUANT_Q3_K] = tr_scalar_dot_q3_k,
+		[TR_QUANT_Q4_K] = tr_scalar_dot_q4_k,
+		[TR_QUANT_Q5_K] = tr_scalar_dot_q5_k,
+		[TR_QUANT_Q6_K] = tr_scalar_dot_q6_k,
+		[TR_QUANT_IQ4_NL] = tr_scalar_dot_iq4_nl,
+		[TR_QUANT_IQ4_XS] = tr_scalar_dot_iq4_xs,
+		[TR_QUANT_MXFP4] = tr_scalar_dot_mxfp4,
+	},
+	.quantise = tr_scalar_quantise,
+	.dot_f32 = tr_scalar_vec_dot_f32,
+	.dot_f16 = tr_scalar_vec_dot_f16,
+	.sum_squares = sum_squares,
+	.max = max,
+	.axpy_f32 = axpy_f32,
+	.axpy_f16 = axpy_f16,
+	.add = add,
+	.scale = scale,
+	.mul_scaled = mul_scaled,
+	.silu_mul = silu_mul,
+	.sigmoid = sigmoid,
+	.exp_sum = exp_sum,
+	.to_f16 = to_f16,
+};
