@@ -7,6 +7,11 @@
 
 #include "compute/kernels.h"
 
+/* Every set that this build and this processor have. */
+#define for_each_isa(k)                                                                            \
+	for (int isa_ = 0; isa_ < TR_N_ISA; isa_++)                                                \
+		if (((k) = tr_kernels_get((enum tr_isa)isa_)))
+
 /* How the bytes of a block come about; scales are set to finite values afterwards. */
 enum fill { FILL_RANDOM, FILL_00, FILL_FF, FILL_80, N_FILL };
 

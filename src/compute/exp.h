@@ -15,7 +15,7 @@
  *   x > HI: y = +inf    x < LO: y = +0    x is NaN: y = NaN (any)
  *
  * HI is the last float whose exponential is finite, LO the last whose exponential is normal. The
- * error is below 1 ulp for all floats between them (tests/t_kernels.c scans it).
+ * error is below 1 ulp for all floats between them (tests/t_vector.c scans it).
  *
  * silu(x) is x / (1 + exp(-x)), sigmoid(x) is 1 / (1 + exp(-x)): one negation, exp, one addition,
  * one true division.
