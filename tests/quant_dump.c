@@ -1,7 +1,8 @@
 /*
  * quant_dump.c - decodes blocks for comparison with other decoders.
  *
- * Standard input: a line "TYPE COUNT", then COUNT blocks. Standard output: their values as binary32.
+ * Standard input: a line "TYPE COUNT", then COUNT blocks. Standard output: their values as
+ * binary32.
  */
 #include "model/quant.h"
 

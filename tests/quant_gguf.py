@@ -96,4 +96,5 @@ def test_quantised_weights(name):
 
 def test_the_helper_refuses_nonsense():
     for text, code in [(b"", 2), (b"Q9_9 1\n", 3), (b"Q4_0 2\n0123456789", 4)]:
-        assert subprocess.run([DUMP], input=text, capture_output=True, timeout=60).returncode == code
+        done = subprocess.run([DUMP], input=text, capture_output=True, timeout=60)
+        assert done.returncode == code

@@ -9,8 +9,8 @@
  *    tree: l += l+8, l += l+4, l += l+2, l += l+1. A partial last chunk leaves the lanes it has no
  *    value for untouched.
  *  - Quantised weights meet int8 activations. Lane of value i is (i / 4) mod 16: four neighbouring
- *    products, so 16 lanes are 64 consecutive values. Within a block (or K super-block) the sum of a
- *    lane, sub-block scales and offsets included, is an exact int32. Per block each lane that has
+ *    products, so 16 lanes are 64 consecutive values. Within a block (or K super-block) the sum of
+ *    a lane, sub-block scales and offsets included, is an exact int32. Per block each lane that has
  *    values in it does acc = fma(d_w * d_x, (float)sum, acc), blocks in ascending order, from +0.
  *    d_w is the block's binary16 (or E8M0) scale converted exactly; d_w * d_x is rounded once.
  *    What a sum adds up, x being the int8 activation and q the stored code:
@@ -105,8 +105,8 @@ const struct tr_kernels *tr_kernels_best(void);
  * what this machine can do. */
 int tr_kernels_by_name(const struct tr_kernels **out, const char *name, struct tr_err *err);
 
-/* The exponential that all of the above use (exp.h). 0 below -87.33654, +inf above 88.72283, NaN for
- * NaN. */
+/* The exponential that all of the above use (exp.h). 0 below -87.33654, +inf above 88.72283, NaN
+ * for NaN. */
 float tr_expf(float x);
 
 #endif

@@ -67,7 +67,7 @@ static const struct {
 	{ 34, 34, "TQ1_0", "is not supported yet" },
 	{ 35, 35, "TQ2_0", "is not supported yet" },
 	{ 36, 36, "IQ4_NL_4_4",
-		"was removed from the GGUF format; use IQ4_NL (ik_llama.cpp calls this number I2_S)" },
+		"was removed from the GGUF format; use IQ4_NL (in ik_llama.cpp: I2_S)" },
 	{ 37, 37, "IQ4_NL_4_8", "was removed from the GGUF format; use IQ4_NL" },
 	{ 38, 38, "IQ4_NL_8_8", "was removed from the GGUF format; use IQ4_NL" },
 	{ 40, 40, "NVFP4", "is not supported yet" },
