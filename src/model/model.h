@@ -34,6 +34,10 @@ struct tr_model {
 	struct tr_tensor *tensors; /* sorted by name */
 };
 
+/* A model of one file that is already parsed; gguf is taken over, also on failure. For headers in
+ * memory: tests and the fuzzer. */
+int tr_model_from_gguf(struct tr_model **model, struct tr_gguf *gguf, struct tr_err *err);
+
 /* NULL when there is none of this name. fmt makes the name: tr_model_find(m, "blk.%u.attn_q", 3). */
 const struct tr_tensor *tr_model_find(const struct tr_model *m, const char *fmt, ...)
 	TR_PRINTF(2, 3);
