@@ -9,6 +9,29 @@
 #include <stdio.h>
 #include <string.h>
 
+#if defined(HAVE_AVX2) || defined(HAVE_AVX512)
+#include <cpuid.h>
+
+/* __builtin_cpu_supports looks at the state that the system saves, too; not every compiler knows
+ * "f16c" as a name for it. */
+static bool has_avx2(void)
+{
+	unsigned a, b, c, d;
+
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+	       __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
+#ifdef HAVE_AVX512
+static bool has_avx512(void)
+{
+	return has_avx2() && __builtin_cpu_supports("avx512f") &&
+	       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+	       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
 static const char *const isa_name[TR_N_ISA] = {
 	[TR_ISA_SCALAR] = "scalar",
 	[TR_ISA_AVX2] = "avx2",
@@ -20,6 +43,14 @@ const struct tr_kernels *tr_kernels_get(enum tr_isa isa)
 	switch (isa) {
 	case TR_ISA_SCALAR:
 		return &tr_kernels_scalar;
+#ifdef HAVE_AVX2
+	case TR_ISA_AVX2:
+		return has_avx2() ? &tr_kernels_avx2 : NULL;
+#endif
+#ifdef HAVE_AVX512
+	case TR_ISA_AVX512:
+		return has_avx512() ? &tr_kernels_avx512 : NULL;
+#endif
 	default:
 		return NULL;
 	}

@@ -1,0 +1,22 @@
+/* avx512_vec.h - the float vector functions of AVX-512, as struct tr_kernels describes them. */
+#ifndef TR_COMPUTE_CPU_AVX512_VEC_H
+#define TR_COMPUTE_CPU_AVX512_VEC_H
+
+#include "compute/kernels.h"
+
+void tr_avx512_quantise(enum tr_act_kind kind, const float *x, size_t n, void *act);
+float tr_avx512_dot_vec_f32(const float *x, const float *y, size_t n);
+float tr_avx512_dot_vec_f16(const uint16_t *x, const float *y, size_t n);
+float tr_avx512_sum_squares(const float *x, size_t n);
+float tr_avx512_max(const float *x, size_t n);
+void tr_avx512_axpy_f32(float *y, float a, const float *x, size_t n);
+void tr_avx512_axpy_f16(float *y, float a, const uint16_t *x, size_t n);
+void tr_avx512_add(float *y, const float *x, size_t n);
+void tr_avx512_scale(float *y, float a, size_t n);
+void tr_avx512_mul_scaled(float *out, const float *x, float a, const float *w, size_t n);
+void tr_avx512_silu_mul(float *out, const float *gate, const float *up, size_t n);
+void tr_avx512_sigmoid(float *out, const float *x, size_t n);
+float tr_avx512_exp_sum(float *out, const float *x, float shift, size_t n);
+void tr_avx512_to_f16(uint16_t *out, const float *x, size_t n);
+
+#endif
