@@ -6,9 +6,10 @@
  * threads, sync, or the scripted sim of the tests), resubmits what came back short, retries EIO a
  * few times, and reports the request as one result. Demand requests go before background ones.
  *
- * Completion never raises: the result is stored in the request and done() is called once, by
- * whichever thread reaps, with no io lock held. Waiting uses (request, generation), since requests
- * are reused.
+ * Completion never raises: the result is stored in the request and done() is called once, from
+ * inside poll, wait or close by whichever thread reaps, with no io lock held (submit and cancel
+ * never call it, so a caller may hold the lock that done() takes). Each submission gives the request
+ * a new generation: who remembers (request, generation) can tell a reused request.
  *
  * Locks: every call below may come from any thread. TR_RANK_IO guards queues and counters.
  */
@@ -69,8 +70,8 @@ struct tr_io_req {
 
 	/* Answer: written before done(). 0, TR_E_IO, or TR_E_INTERRUPTED when cancelled. */
 	int result;
-	int os_errno;	   /* of the failed transfer, 0 otherwise */
-	uint64_t got;	   /* bytes that arrived */
+	int os_errno;	   /* of the failed transfer, 0 otherwise: TR_E_IO with 0 is a file too short */
+	uint64_t got;	   /* bytes that arrived; contiguous from off unless the request failed */
 	uint64_t start_ns; /* first piece handed to the method */
 	uint64_t end_ns;
 
@@ -85,6 +86,7 @@ struct tr_io_req {
 
 struct tr_io_cfg {
 	const char *method;	    /* "uring", "threads", "sync"; NULL: uring, else threads */
+	void *method_arg;	    /* of "sim": its struct tr_io_sim; else NULL */
 	const struct tr_clock *clock;
 	uint32_t depth;		    /* pieces in flight; 0: 64 */
 	uint32_t background_depth;  /* of which background; 0: depth / 4 */
@@ -100,7 +102,7 @@ struct tr_io_stats {
 };
 
 int tr_io_open(struct tr_io **io, const struct tr_io_cfg *cfg, struct tr_err *err);
-/* Waits for what is in flight. */
+/* Cancels what is queued, waits for what is in flight, calls done() for both. */
 void tr_io_close(struct tr_io *io);
 
 /* Registers memory that later buffers lie in (io_uring fixed buffers) and files. Best effort: where
@@ -109,19 +111,22 @@ void tr_io_register_mem(struct tr_io *io, void *base, size_t bytes);
 void tr_io_register_file(struct tr_io *io, struct tr_file *file);
 
 /* Queues n requests as one batch and starts as many pieces as depth allows. Never blocks (but for
- * the sync method, which has done them all on return). */
+ * the sync method, which has read them all on return; done() is still left to poll or wait). */
 void tr_io_submit(struct tr_io *io, struct tr_io_req *const *reqs, size_t n);
 
 /* Reaps what is complete, starts what waits. Returns the number of requests finished. */
 size_t tr_io_poll(struct tr_io *io);
 
-/* As poll, but blocks until at least one request finishes; returns 0 at once when none is
- * outstanding. */
+/* As poll, but blocks until at least one request finishes, here or in another thread; returns 0 at
+ * once when none is outstanding. A request is outstanding until its done() has returned. */
 size_t tr_io_wait(struct tr_io *io);
 
 /* Cancels a request if none of it has started; one in flight runs to its end. Returns true when
  * done() will report TR_E_INTERRUPTED. */
 bool tr_io_cancel(struct tr_io *io, struct tr_io_req *req);
+
+/* What went wrong with a finished request: file, offset, size, cause. Returns its result. */
+int tr_io_explain(const struct tr_io_req *req, struct tr_err *err);
 
 void tr_io_stats(const struct tr_io *io, struct tr_io_stats *out);
 
