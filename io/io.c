@@ -16,10 +16,8 @@
  * in the kernel stops nobody from submitting. At most one thread reaps at a time (io->reaping);
  * others that wait sleep on io->changed, and one of them takes over when the reaper leaves.
  * done() is called without the lock, by the thread that took the finished list.
- *
- * Limits: a piece is at most 1 GiB; depth at most MAX_DEPTH.
  */
-#include "io/method.h"
+#include "io/list.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/sync.h"
@@ -29,21 +27,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_DEPTH	4096
-#define MAX_THREAD	1024
-#define MAX_PIECE_BYTES (1ull << 30)
-#define MIN_PIECE_BYTES 4096
-
 /* EAGAIN is no failure, but a file that answers nothing else must not turn into a spin. */
 #define MAX_AGAIN 1000
-
-struct req_list {
-	struct tr_io_req *head, *tail;
-};
-
-struct piece_list {
-	struct tr_io_piece *head, *tail;
-};
 
 struct tr_io {
 	struct tr_io_cfg cfg; /* filled in */
@@ -58,75 +43,17 @@ struct tr_io {
 	bool reaping;
 	bool closing;
 
-	struct req_list waiting[TR_N_IO_PRIO];
-	struct piece_list again[TR_N_IO_PRIO];
-	struct req_list finished; /* done() not called yet */
-	size_t n_outstanding;	  /* submitted, and done() has not returned */
-	uint64_t n_delivered;	  /* done() has returned, ever */
-	uint32_t n_background;	  /* piece objects held by background requests */
-	uint32_t n_inflight;	  /* pieces with the method */
-	uint64_t busy_since_ns;	  /* valid while n_inflight != 0 */
-	bool said_mem, said_file; /* registration was refused before */
+	struct tr_io_req_list waiting[TR_N_IO_PRIO];
+	struct tr_io_piece_list again[TR_N_IO_PRIO];
+	struct tr_io_req_list finished; /* done() not called yet */
+	size_t n_outstanding;		/* submitted, and done() has not returned */
+	uint64_t n_delivered;		/* done() has returned, ever */
+	uint32_t n_background;		/* piece objects held by background requests */
+	uint32_t n_inflight;		/* pieces with the method */
+	uint64_t busy_since_ns;		/* valid while n_inflight != 0 */
+	bool said_mem, said_file;	/* registration was refused before */
 	struct tr_io_stats stats;
 };
-
-/* --- lists ------------------------------------------------------------------------------------ */
-
-static void req_push(struct req_list *list, struct tr_io_req *req)
-{
-	req->next = NULL;
-	if (list->head)
-		list->tail->next = req;
-	else
-		list->head = req;
-	list->tail = req;
-}
-
-static bool req_remove(struct req_list *list, struct tr_io_req *req)
-{
-	struct tr_io_req *before = NULL, *r = list->head;
-
-	while (r && r != req) {
-		before = r;
-		r = r->next;
-	}
-	if (!r)
-		return false;
-	if (before)
-		before->next = req->next;
-	else
-		list->head = req->next;
-	if (list->tail == req)
-		list->tail = before;
-	return true;
-}
-
-static void piece_push(struct piece_list *list, struct tr_io_piece *piece)
-{
-	piece->next = NULL;
-	if (list->head)
-		list->tail->next = piece;
-	else
-		list->head = piece;
-	list->tail = piece;
-}
-
-static void piece_push_front(struct piece_list *list, struct tr_io_piece *piece)
-{
-	if (!list->head)
-		list->tail = piece;
-	piece->next = list->head;
-	list->head = piece;
-}
-
-static struct tr_io_piece *piece_pop(struct piece_list *list)
-{
-	struct tr_io_piece *piece = list->head;
-
-	if (piece)
-		list->head = piece->next;
-	return piece;
-}
 
 /* --- requests --------------------------------------------------------------------------------- */
 
@@ -151,14 +78,14 @@ static void finish(struct tr_io *io, struct tr_io_req *req)
 {
 	enter_state(req, TR_IO_DONE);
 	req->end_ns = now(io);
-	req_push(&io->finished, req);
+	tr_io_req_push(&io->finished, req);
 }
 
 /* What has not been carved never will be. */
 static void drop_rest(struct tr_io *io, struct tr_io_req *req)
 {
 	if (req->next_off < req->len)
-		req_remove(&io->waiting[req->prio], req);
+		tr_io_req_remove(&io->waiting[req->prio], req);
 	req->next_off = req->len;
 }
 
@@ -188,7 +115,7 @@ static void enqueue(struct tr_io *io, struct tr_io_req *req)
 	io->stats.reqs++;
 	io->n_outstanding++;
 	if (req->len)
-		req_push(&io->waiting[req->prio], req);
+		tr_io_req_push(&io->waiting[req->prio], req);
 	else
 		finish(io, req);
 }
@@ -220,7 +147,7 @@ static struct tr_io_piece *carve(struct tr_io *io, enum tr_io_prio prio)
 	};
 	req->next_off += p->bytes;
 	if (req->next_off == req->len)
-		req_remove(&io->waiting[prio], req);
+		tr_io_req_remove(&io->waiting[prio], req);
 	if (req->state == TR_IO_QUEUED) {
 		enter_state(req, TR_IO_INFLIGHT);
 		req->start_ns = now(io);
@@ -293,7 +220,7 @@ static void settle(struct tr_io *io, struct tr_io_piece *p, int64_t res)
 	else
 		fail(io, p->req, (int)-res);
 	if (more && !p->req->result)
-		piece_push(&io->again[p->prio], p);
+		tr_io_piece_push(&io->again[p->prio], p);
 	else
 		release_piece(io, p);
 }
@@ -325,7 +252,7 @@ static struct tr_io_piece *next_piece(struct tr_io *io)
 		enum tr_io_prio prio = order[i];
 
 		if (io->again[prio].head)
-			return piece_pop(&io->again[prio]);
+			return tr_io_piece_pop(&io->again[prio]);
 		if (!io->waiting[prio].head || !io->free)
 			continue;
 		if (prio == TR_IO_BACKGROUND && io->n_background >= io->cfg.background_depth)
@@ -360,7 +287,7 @@ static bool hand_over(struct tr_io *io, struct tr_io_piece *p)
 		settle(io, p, -EAGAIN);
 		return true;
 	}
-	piece_push_front(&io->again[p->prio], p);
+	tr_io_piece_push_front(&io->again[p->prio], p);
 	return false;
 }
 
@@ -423,7 +350,7 @@ static size_t deliver(struct tr_io *io)
 
 	if (!req)
 		return 0;
-	io->finished = (struct req_list){ 0 };
+	io->finished = (struct tr_io_req_list){ 0 };
 	tr_mutex_unlock(&io->lock);
 	for (; req; req = next, n++) {
 		next = req->next;
@@ -577,58 +504,6 @@ void tr_io_stats(const struct tr_io *io, struct tr_io_stats *out)
 
 /* --- open and close --------------------------------------------------------------------------- */
 
-static int fill_cfg(struct tr_io_cfg *cfg, struct tr_err *err)
-{
-	if (!cfg->clock)
-		cfg->clock = &tr_clock_real;
-	if (!cfg->depth)
-		cfg->depth = 64;
-	if (!cfg->background_depth)
-		cfg->background_depth = TR_MAX(cfg->depth / 4, 1u);
-	cfg->background_depth = TR_MIN(cfg->background_depth, cfg->depth);
-	if (!cfg->piece_bytes)
-		cfg->piece_bytes = 1 << 20;
-	if (!cfg->n_thread)
-		cfg->n_thread = 8;
-	if (!cfg->max_retry)
-		cfg->max_retry = 3;
-	if (cfg->depth > MAX_DEPTH)
-		return tr_err_set(
-			err, TR_E_LIMIT, "I/O depth %u is above %u", cfg->depth, MAX_DEPTH);
-	if (cfg->n_thread > MAX_THREAD)
-		return tr_err_set(
-			err, TR_E_LIMIT, "%u I/O threads are above %u", cfg->n_thread, MAX_THREAD);
-	if (cfg->piece_bytes < MIN_PIECE_BYTES || cfg->piece_bytes > MAX_PIECE_BYTES)
-		return tr_err_set(err, TR_E_LIMIT,
-			"I/O pieces of %" PRIu64 " bytes: not in [%u, %llu]", cfg->piece_bytes,
-			MIN_PIECE_BYTES, MAX_PIECE_BYTES);
-	cfg->piece_bytes = TR_ALIGN_DOWN(cfg->piece_bytes, MIN_PIECE_BYTES);
-	return 0;
-}
-
-static int open_method(struct tr_io *io, struct tr_err *err)
-{
-	struct tr_err why = { .msg = "" };
-	const char *name = io->cfg.method ? io->cfg.method : "uring";
-	int rc;
-
-	io->method = tr_io_method_find(name);
-	if (!io->method)
-		return tr_err_set(err, TR_E_INVALID,
-			"no I/O method '%s'; there are uring, threads, sync", name);
-	if (io->cfg.method)
-		return io->method->open(&io->state, &io->cfg, err);
-	if (!io->method->open(&io->state, &io->cfg, &why))
-		return 0;
-	io->method = tr_io_method_find("threads");
-	rc = io->method->open(&io->state, &io->cfg, err);
-	if (!rc) {
-		io->stats.fallbacks++;
-		tr_warn("%s; reads go through threads", why.msg);
-	}
-	return rc;
-}
-
 static void free_io(struct tr_io *io)
 {
 	pthread_cond_destroy(&io->changed);
@@ -642,7 +517,7 @@ int tr_io_open(struct tr_io **out, const struct tr_io_cfg *cfg, struct tr_err *e
 {
 	struct tr_io_cfg full = *cfg;
 	struct tr_io *io;
-	int rc = fill_cfg(&full, err);
+	int rc = tr_io_cfg_fill(&full, err);
 
 	if (rc)
 		return rc;
@@ -662,9 +537,10 @@ int tr_io_open(struct tr_io **out, const struct tr_io_cfg *cfg, struct tr_err *e
 		io->pieces[i].next = io->free;
 		io->free = &io->pieces[i];
 	}
-	rc = open_method(io, err);
+	rc = tr_io_method_open(&io->method, &io->state, &io->cfg, err);
 	if (rc)
 		goto fail;
+	io->stats.fallbacks = !full.method && strcmp(io->method->name, TR_IO_METHOD_DEFAULT);
 	strncpy(io->stats.method, io->method->name, sizeof(io->stats.method) - 1);
 	*out = io;
 	return 0;

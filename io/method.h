@@ -88,4 +88,14 @@ extern const struct tr_io_method *const tr_io_methods[];
 /* By name; NULL when there is none. */
 const struct tr_io_method *tr_io_method_find(const char *name);
 
+/* Opens the method that cfg names. Where it names none and the default is not to be had, opens the
+ * fallback and says so. cfg is filled in. */
+#define TR_IO_METHOD_DEFAULT  "uring"
+#define TR_IO_METHOD_FALLBACK "threads"
+int tr_io_method_open(const struct tr_io_method **method, void **state, const struct tr_io_cfg *cfg,
+	struct tr_err *err);
+
+/* Puts defaults for zeros and checks limits. */
+int tr_io_cfg_fill(struct tr_io_cfg *cfg, struct tr_err *err);
+
 #endif

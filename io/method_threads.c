@@ -5,7 +5,7 @@
  * TR_RANK_IO_METHOD, which no thread holds while it reads. The number of transfers in flight is
  * limited by the threads (cfg->n_thread), however deep io's queue is.
  */
-#include "io/method.h"
+#include "io/list.h"
 #include "base/mem.h"
 #include "base/sync.h"
 
@@ -13,10 +13,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-struct list {
-	struct tr_io_piece *head, *tail;
-};
 
 struct threads {
 	pthread_t *team;
@@ -26,30 +22,11 @@ struct threads {
 	pthread_cond_t some_finished;
 
 	/* Guarded by lock. */
-	struct list work;
-	struct list finished; /* with res */
+	struct tr_io_piece_list work;
+	struct tr_io_piece_list finished; /* with res */
 	size_t n_finished;
 	bool closing;
 };
-
-static void push(struct list *list, struct tr_io_piece *piece)
-{
-	piece->next = NULL;
-	if (list->head)
-		list->tail->next = piece;
-	else
-		list->head = piece;
-	list->tail = piece;
-}
-
-static struct tr_io_piece *pop(struct list *list)
-{
-	struct tr_io_piece *piece = list->head;
-
-	if (piece)
-		list->head = piece->next;
-	return piece;
-}
 
 static void *serve(void *arg)
 {
@@ -59,7 +36,7 @@ static void *serve(void *arg)
 
 	tr_mutex_lock(&t->lock);
 	for (;;) {
-		while (!(piece = pop(&t->work)) && !t->closing)
+		while (!(piece = tr_io_piece_pop(&t->work)) && !t->closing)
 			tr_mutex_wait(&t->lock, &t->work_came);
 		if (!piece)
 			break;
@@ -67,7 +44,7 @@ static void *serve(void *arg)
 		n = pread(piece->file->fd, piece->buf, piece->len, (off_t)piece->off);
 		piece->res = n < 0 ? -errno : n;
 		tr_mutex_lock(&t->lock);
-		push(&t->finished, piece);
+		tr_io_piece_push(&t->finished, piece);
 		t->n_finished++;
 		pthread_cond_signal(&t->some_finished);
 	}
@@ -140,7 +117,7 @@ static enum tr_io_answer threads_queue(void *state, struct tr_io_piece *piece)
 	struct threads *t = state;
 
 	tr_mutex_lock(&t->lock);
-	push(&t->work, piece);
+	tr_io_piece_push(&t->work, piece);
 	pthread_cond_signal(&t->work_came);
 	tr_mutex_unlock(&t->lock);
 	return TR_IO_ANSWER_QUEUED;
@@ -155,7 +132,7 @@ static size_t threads_reap(void *state, struct tr_io_reaped *out, size_t cap, si
 	while (t->n_finished < min)
 		tr_mutex_wait(&t->lock, &t->some_finished);
 	for (; n < cap && t->n_finished; n++, t->n_finished--) {
-		out[n].piece = pop(&t->finished);
+		out[n].piece = tr_io_piece_pop(&t->finished);
 		out[n].res = out[n].piece->res;
 	}
 	tr_mutex_unlock(&t->lock);
