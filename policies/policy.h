@@ -7,8 +7,10 @@
  *
  * The cache calls under its own lock, in this pattern: for a set of ids used together, first hit()
  * for those resident (ascending), then for each id that is not (ascending): miss(), victim() if no
- * slot is free, evict() of the victim, insert(). remove() is for entries that leave for another
- * reason (a failed load). Resident ids of policy and cache agree at all times.
+ * slot is free, evict() of the victim, insert(). When no victim can be had, or the id is served from
+ * elsewhere, miss() stands alone. A use is reported once: a miss whose slot comes later gives an
+ * insert() without another miss(). remove() is for entries that leave for another reason (a failed
+ * load). Resident ids of policy and cache agree at all times.
  */
 #ifndef TR_POLICIES_POLICY_H
 #define TR_POLICIES_POLICY_H
@@ -28,10 +30,10 @@ struct tr_policy_cfg {
 };
 
 enum {
-	/* The entry came in by a scan (prefill): it should be the next to go, and must not push out
-	 * what decoding uses. */
+	/* hit, miss: the use is part of a scan (prefill); it says little about what decoding will
+	 * use and must not disturb the order. insert: the entry should be the next to go. */
 	TR_POLICY_SCAN = 1,
-	/* The entry came in by prediction, not yet used. */
+	/* insert: the entry came in by prediction, not yet used. */
 	TR_POLICY_PREFETCH = 2,
 };
 
@@ -55,14 +57,16 @@ struct tr_policy_ops {
 	 * TR_E_NOENT and bad values with err filled. */
 	int (*option)(void *state, const char *key, const char *value, struct tr_err *err);
 
-	/* Required. id is resident and was used. */
-	void (*hit)(void *state, uint32_t id);
+	/* Required. id is resident and was used. flags: 0 or TR_POLICY_SCAN. */
+	void (*hit)(void *state, uint32_t id, unsigned flags);
 	/* Optional. id is not resident and was used; insert may or may not follow. */
-	void (*miss)(void *state, uint32_t id);
+	void (*miss)(void *state, uint32_t id, unsigned flags);
 	/* Required. id becomes resident. flags: TR_POLICY_*. */
 	void (*insert)(void *state, uint32_t id, unsigned flags);
-	/* Required. The entry to give up so that incoming can enter: the first in the policy's order
-	 * that ok() accepts; TR_NO_ID when a full round is refused. Changes no order. */
+	/* Required. The entry to give up so that incoming can enter (TR_NO_ID: so that the cache
+	 * shrinks by one): the first in the policy's order that ok() accepts; TR_NO_ID when a full
+	 * round is refused. Changes no order: what a search moves (a hand, reference bits) moves in
+	 * evict(). */
 	uint32_t (*victim)(void *state, uint32_t incoming, tr_policy_evictable_fn *ok, void *ctx);
 	/* Required. The victim leaves (may be remembered as a ghost). */
 	void (*evict)(void *state, uint32_t id);
