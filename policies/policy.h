@@ -7,10 +7,10 @@
  *
  * The cache calls under its own lock, in this pattern: for a set of ids used together, first hit()
  * for those resident (ascending), then for each id that is not (ascending): miss(), victim() if no
- * slot is free, evict() of the victim, insert(). When no victim can be had, or the id is served from
- * elsewhere, miss() stands alone. A use is reported once: a miss whose slot comes later gives an
- * insert() without another miss(). remove() is for entries that leave for another reason (a failed
- * load). Resident ids of policy and cache agree at all times.
+ * slot is free, evict() of the victim, insert(). When no victim can be had, or the id is served
+ * from elsewhere, miss() stands alone. A use is reported once: a miss whose slot comes later gives
+ * an insert() without another miss(). remove() is for entries that leave for another reason (a
+ * failed load). Resident ids of policy and cache agree at all times.
  */
 #ifndef TR_POLICIES_POLICY_H
 #define TR_POLICIES_POLICY_H

@@ -1,0 +1,506 @@
+#include "test.h"
+#include "base/mem.h"
+#include "policies/heap.h"
+#include "policies/list.h"
+
+/* --- allocations are counted: the program is linked with --wrap ------------------------------- */
+
+static size_t n_alloc;
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__real_aligned_alloc(size_t align, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+void *__wrap_aligned_alloc(size_t align, size_t n);
+
+void *__wrap_malloc(size_t n)
+{
+	n_alloc++;
+	return __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	n_alloc++;
+	return __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t n)
+{
+	n_alloc++;
+	return __real_realloc(p, n);
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t n)
+{
+	n_alloc++;
+	return __real_aligned_alloc(align, n);
+}
+
+/* --- randomness, the same on every machine ---------------------------------------------------- */
+
+static uint64_t next_random(uint64_t *state)
+{
+	uint64_t z = *state += 0x9e3779b97f4a7c15u;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return z ^ (z >> 31);
+}
+
+static uint32_t below(uint64_t *state, uint32_t n)
+{
+	return (uint32_t)(next_random(state) % n);
+}
+
+/* --- conformance: what every policy of the registry must do ----------------------------------- */
+
+enum { N_ID = 97, N_SLOT = 24 };
+
+struct model {
+	bool resident[N_ID];
+	bool pinned[N_ID];
+	uint32_t n_resident;
+	uint32_t n_asked;
+};
+
+static bool evictable(void *ctx, uint32_t id)
+{
+	struct model *m = ctx;
+
+	assert_true(id < N_ID);
+	assert_true(m->resident[id]);
+	m->n_asked++;
+	return !m->pinned[id];
+}
+
+static bool refuse(void *ctx, uint32_t id)
+{
+	struct model *m = ctx;
+
+	assert_true(m->resident[id]);
+	m->n_asked++;
+	return false;
+}
+
+static void leave(struct model *m, uint32_t id)
+{
+	m->resident[id] = false;
+	m->n_resident--;
+}
+
+static void use(const struct tr_policy *p, struct model *m, uint32_t id, unsigned use_flags,
+	unsigned insert_flags)
+{
+	uint32_t victim;
+
+	if (m->resident[id]) {
+		p->ops->hit(p->state, id, use_flags);
+		return;
+	}
+	if (p->ops->miss && !(insert_flags & TR_POLICY_PREFETCH))
+		p->ops->miss(p->state, id, use_flags);
+	if (m->n_resident == N_SLOT) {
+		victim = p->ops->victim(p->state, id, evictable, m);
+		if (victim == TR_NO_ID)
+			return;
+		assert_true(m->resident[victim]);
+		assert_false(m->pinned[victim]);
+		assert_int_equal(p->ops->victim(p->state, id, evictable, m), victim);
+		p->ops->evict(p->state, victim);
+		leave(m, victim);
+	}
+	p->ops->insert(p->state, id, insert_flags);
+	m->resident[id] = true;
+	m->n_resident++;
+}
+
+static void step(const struct tr_policy *p, struct model *m, uint64_t *seed)
+{
+	uint32_t id = below(seed, N_ID), what = below(seed, 100);
+
+	if (what < 60)
+		use(p, m, id, 0, 0);
+	else if (what < 75)
+		use(p, m, id, TR_POLICY_SCAN, TR_POLICY_SCAN);
+	else if (what < 80 && !m->resident[id])
+		use(p, m, id, 0, TR_POLICY_PREFETCH);
+	else if (what < 84 && m->resident[id] && !m->pinned[id]) {
+		p->ops->remove(p->state, id);
+		leave(m, id);
+	} else if (what < 88 && p->ops->hint)
+		p->ops->hint(p->state, id, (float)below(seed, 100) / 100, below(seed, 4));
+	else if (what < 90 && p->ops->tick)
+		p->ops->tick(p->state);
+	else if (m->resident[id])
+		m->pinned[id] = !m->pinned[id] && below(seed, 2);
+	else
+		m->pinned[id] = false;
+}
+
+/* The policy holds exactly the residents of the model: emptied by victims, it gives all of them. */
+static void drain(const struct tr_policy *p, struct model *m)
+{
+	uint32_t victim;
+
+	memset(m->pinned, 0, sizeof(m->pinned));
+	while (m->n_resident) {
+		victim = p->ops->victim(p->state, TR_NO_ID, evictable, m);
+		assert_int_not_equal(victim, TR_NO_ID);
+		p->ops->evict(p->state, victim);
+		leave(m, victim);
+	}
+	assert_int_equal(p->ops->victim(p->state, TR_NO_ID, evictable, m), TR_NO_ID);
+}
+
+static void conform(const struct tr_policy_ops *ops, const float *miss_cost)
+{
+	struct tr_policy_cfg cfg = {
+		.n_id = N_ID, .n_slot = N_SLOT, .miss_cost = miss_cost, .seed = 1
+	};
+	struct model m = { 0 };
+	struct tr_policy p;
+	uint64_t seed = 7;
+	size_t before;
+
+	assert_int_equal(tr_policy_open(&p, ops->name, &cfg, NULL), 0);
+	assert_int_equal(p.ops->victim(p.state, 0, evictable, &m), TR_NO_ID);
+	before = n_alloc;
+	assert_true(before > 0);
+	for (unsigned i = 0; i < 20000; i++) {
+		step(&p, &m, &seed);
+		if (i % 16 == 0 && ops->check)
+			assert_true(ops->check(p.state));
+	}
+	m.n_asked = 0;
+	assert_int_equal(p.ops->victim(p.state, 0, refuse, &m), TR_NO_ID);
+	assert_int_equal(m.n_asked, m.n_resident);
+	drain(&p, &m);
+	if (ops->check)
+		assert_true(ops->check(p.state));
+	assert_int_equal(n_alloc, before);
+	tr_policy_close(&p);
+}
+
+static void every_policy_keeps_the_contract(void **state)
+{
+	float cost[N_ID];
+
+	(void)state;
+	for (uint32_t id = 0; id < N_ID; id++)
+		cost[id] = 1 + (float)(id % 5);
+	for (size_t i = 0; i < tr_policy_count(); i++) {
+		const struct tr_policy_ops *ops = tr_policy_at(i);
+
+		assert_int_equal(ops->abi, TR_POLICY_ABI);
+		assert_true(strlen(ops->name) && strlen(ops->summary) && ops->options);
+		assert_ptr_equal(tr_policy_by_name(ops->name), ops);
+		if (ops->uncached)
+			continue;
+		assert_true(ops->init && ops->fini && ops->hit && ops->insert && ops->victim &&
+			    ops->evict && ops->remove);
+		conform(ops, NULL);
+		conform(ops, cost);
+	}
+}
+
+static void scan_inserts_are_the_next_to_go(void **state)
+{
+	struct tr_policy_cfg cfg = { .n_id = N_ID, .n_slot = N_SLOT };
+	static const char *const names[] = { "lru", "lfu" };
+	struct model m = { 0 };
+	struct tr_policy p;
+
+	(void)state;
+	for (size_t i = 0; i < TR_ARRAY_LEN(names); i++) {
+		memset(&m, 0, sizeof(m));
+		assert_int_equal(tr_policy_open(&p, names[i], &cfg, NULL), 0);
+		for (uint32_t id = 0; id < N_SLOT; id++)
+			use(&p, &m, id, 0, 0);
+		for (uint32_t id = N_SLOT; id < N_ID; id++)
+			use(&p, &m, id, TR_POLICY_SCAN, TR_POLICY_SCAN);
+		for (uint32_t id = 1; id < N_SLOT; id++)
+			assert_true(m.resident[id]);
+		assert_true(m.resident[N_ID - 1]);
+		tr_policy_close(&p);
+	}
+}
+
+static void scan_uses_leave_the_order_as_it_is(void **state)
+{
+	struct tr_policy_cfg cfg = { .n_id = 4, .n_slot = 4 };
+	static const char *const names[] = { "lru", "lfu" };
+	struct model m = { 0 };
+	struct tr_policy p;
+
+	(void)state;
+	for (size_t i = 0; i < TR_ARRAY_LEN(names); i++) {
+		memset(&m, 0, sizeof(m));
+		assert_int_equal(tr_policy_open(&p, names[i], &cfg, NULL), 0);
+		for (uint32_t id = 0; id < 4; id++)
+			use(&p, &m, id, 0, 0);
+		use(&p, &m, 0, TR_POLICY_SCAN, TR_POLICY_SCAN);
+		assert_int_equal(p.ops->victim(p.state, TR_NO_ID, evictable, &m), 0);
+		use(&p, &m, 0, 0, 0);
+		assert_int_equal(p.ops->victim(p.state, TR_NO_ID, evictable, &m), 1);
+		tr_policy_close(&p);
+	}
+}
+
+/* --- golden counts, against implementations that could not be simpler ------------------------- */
+
+enum { N_TRACE = 5000, N_ZIPF = 200 };
+
+/* Zipf with exponent 1 by integer weights; every 1000 uses the ranks move on by 20 ids. */
+static void make_trace(uint32_t *trace)
+{
+	uint32_t sum[N_ZIPF], total = 0, r, rank;
+	uint64_t seed = 42;
+
+	for (uint32_t i = 0; i < N_ZIPF; i++)
+		sum[i] = total += 1000000 / (i + 1);
+	for (uint32_t i = 0; i < N_TRACE; i++) {
+		r = below(&seed, total);
+		for (rank = 0; sum[rank] <= r; rank++)
+			;
+		trace[i] = (rank * 77 + i / 1000 * 20) % N_ZIPF;
+	}
+}
+
+static bool any(void *ctx, uint32_t id)
+{
+	const bool *resident = ctx;
+
+	return resident[id];
+}
+
+static uint32_t run_policy(const char *name, const uint32_t *trace, uint32_t n_slot)
+{
+	struct tr_policy_cfg cfg = { .n_id = N_ZIPF, .n_slot = n_slot };
+	uint32_t hits = 0, n_resident = 0, victim;
+	bool resident[N_ZIPF] = { 0 };
+	struct tr_policy p;
+
+	assert_int_equal(tr_policy_open(&p, name, &cfg, NULL), 0);
+	for (uint32_t i = 0; i < N_TRACE; i++) {
+		if (resident[trace[i]]) {
+			p.ops->hit(p.state, trace[i], 0);
+			hits++;
+			continue;
+		}
+		if (p.ops->miss)
+			p.ops->miss(p.state, trace[i], 0);
+		if (n_resident == n_slot) {
+			victim = p.ops->victim(p.state, trace[i], any, resident);
+			p.ops->evict(p.state, victim);
+			resident[victim] = false;
+			n_resident--;
+		}
+		p.ops->insert(p.state, trace[i], 0);
+		resident[trace[i]] = true;
+		n_resident++;
+	}
+	tr_policy_close(&p);
+	return hits;
+}
+
+/* How often id was used before time t, and when last (plus one). */
+static uint32_t uses_before(const uint32_t *trace, uint32_t t, uint32_t id, uint32_t *last)
+{
+	uint32_t n = 0;
+
+	*last = 0;
+	for (uint32_t i = 0; i < t; i++)
+		if (trace[i] == id) {
+			n++;
+			*last = i + 1;
+		}
+	return n;
+}
+
+static uint32_t run_naive(bool by_count, const uint32_t *trace, uint32_t n_slot)
+{
+	uint32_t hits = 0, n_resident = 0;
+	bool resident[N_ZIPF] = { 0 };
+
+	for (uint32_t t = 0; t < N_TRACE; t++) {
+		uint32_t worst = TR_NO_ID, worst_n = 0, worst_last = 0, n, last;
+
+		if (resident[trace[t]]) {
+			hits++;
+			continue;
+		}
+		for (uint32_t id = 0; id < N_ZIPF && n_resident == n_slot; id++) {
+			if (!resident[id])
+				continue;
+			n = uses_before(trace, t, id, &last);
+			if (!by_count)
+				n = 0;
+			if (worst == TR_NO_ID || n < worst_n ||
+				(n == worst_n && last < worst_last)) {
+				worst = id;
+				worst_n = n;
+				worst_last = last;
+			}
+		}
+		if (worst != TR_NO_ID) {
+			resident[worst] = false;
+			n_resident--;
+		}
+		resident[trace[t]] = true;
+		n_resident++;
+	}
+	return hits;
+}
+
+static void hit_counts_are_golden(void **state)
+{
+	static const struct {
+		const char *name;
+		bool by_count;
+		uint32_t n_slot;
+		uint32_t hits;
+	} golden[] = {
+		{ "lru", false, 4, 825 },
+		{ "lru", false, 20, 2311 },
+		{ "lru", false, 100, 4031 },
+		{ "lfu", true, 4, 734 },
+		{ "lfu", true, 20, 1916 },
+		{ "lfu", true, 100, 3750 },
+	};
+	static uint32_t trace[N_TRACE];
+
+	(void)state;
+	make_trace(trace);
+	for (size_t i = 0; i < TR_ARRAY_LEN(golden); i++) {
+		uint32_t hits = run_policy(golden[i].name, trace, golden[i].n_slot);
+
+		assert_int_equal(hits, run_naive(golden[i].by_count, trace, golden[i].n_slot));
+		assert_int_equal(hits, golden[i].hits);
+	}
+}
+
+static void lfu_remembers_counts_over_evictions(void **state)
+{
+	struct tr_policy_cfg cfg = { .n_id = 3, .n_slot = 2 };
+	struct model m = { .n_resident = N_SLOT - 2 };
+	struct tr_policy p;
+
+	(void)state;
+	assert_int_equal(tr_policy_open(&p, "lfu", &cfg, NULL), 0);
+	use(&p, &m, 0, 0, 0);
+	use(&p, &m, 0, 0, 0);
+	use(&p, &m, 0, 0, 0);
+	p.ops->evict(p.state, 0);
+	leave(&m, 0);
+	use(&p, &m, 1, 0, 0);
+	use(&p, &m, 1, 0, 0);
+	use(&p, &m, 0, 0, 0);
+	assert_int_equal(p.ops->victim(p.state, 2, evictable, &m), 1);
+	p.ops->remove(p.state, 0);
+	leave(&m, 0);
+	use(&p, &m, 0, 0, 0);
+	assert_int_equal(p.ops->victim(p.state, 2, evictable, &m), 0);
+	tr_policy_close(&p);
+}
+
+/* --- helpers of policies ---------------------------------------------------------------------- */
+
+static void heap_walks_in_key_order_past_refusals(void **state)
+{
+	struct model m = { 0 };
+	uint64_t seed = 3;
+	struct tr_heap h;
+	double last = -1;
+	uint32_t id;
+
+	(void)state;
+	assert_int_equal(tr_heap_init(&h, N_ID), 0);
+	for (id = 0; id < N_ID; id++) {
+		m.resident[id] = true;
+		tr_heap_put(&h, id, below(&seed, 30), id);
+	}
+	for (uint32_t i = 0; i < N_ID; i++) {
+		id = tr_heap_first_ok(&h, evictable, &m);
+		assert_int_not_equal(id, TR_NO_ID);
+		assert_true(h.rank[id] >= last);
+		last = h.rank[id];
+		m.pinned[id] = true;
+		assert_true(tr_heap_check(&h));
+	}
+	assert_int_equal(tr_heap_first_ok(&h, evictable, &m), TR_NO_ID);
+	tr_heap_fini(&h);
+}
+
+static void list_check_finds_a_broken_link(void **state)
+{
+	struct tr_list list = TR_LIST_EMPTY;
+	struct tr_links links;
+
+	(void)state;
+	assert_int_equal(tr_links_init(&links, 5), 0);
+	for (uint32_t id = 0; id < 5; id++)
+		tr_list_push_back(&links, &list, id);
+	assert_true(tr_list_check(&links, &list));
+	tr_list_remove(&links, &list, 2);
+	assert_true(tr_list_check(&links, &list));
+	assert_false(tr_links_linked(&links, 2));
+	links.next[1] = 4;
+	assert_false(tr_list_check(&links, &list));
+	tr_links_fini(&links);
+}
+
+/* --- specs ------------------------------------------------------------------------------------ */
+
+static void unknown_names_and_options_say_what_there_is(void **state)
+{
+	struct tr_policy_cfg cfg = { .n_id = 4, .n_slot = 2 };
+	struct tr_policy p;
+	struct tr_err err;
+
+	(void)state;
+	assert_int_equal(tr_policy_open(&p, "lruu", &cfg, &err), TR_E_NOENT);
+	assert_err_has(&err, "'lruu'");
+	assert_err_has(&err, "none, lru, lfu");
+	assert_int_equal(tr_policy_open(&p, "", &cfg, &err), TR_E_NOENT);
+	assert_int_equal(tr_policy_open(&p, "lru,k=2", &cfg, &err), TR_E_NOENT);
+	assert_err_has(&err, "'k'");
+	assert_int_equal(tr_policy_open(&p, "none,k=2", &cfg, &err), TR_E_NOENT);
+	assert_int_equal(tr_policy_open(&p, "lfu,k", &cfg, &err), TR_E_INVALID);
+	assert_err_has(&err, "'k'");
+	assert_null(p.ops);
+}
+
+static void public_list_is_the_registry(void **state)
+{
+	struct tr_policy_info info;
+
+	(void)state;
+	assert_int_equal(tr_n_policy(), tr_policy_count());
+	for (size_t i = 0; i < tr_n_policy(); i++) {
+		tr_policy_info(i, &info);
+		assert_string_equal(info.name, tr_policy_at(i)->name);
+		assert_string_equal(info.summary, tr_policy_at(i)->summary);
+		assert_string_equal(info.options, tr_policy_at(i)->options);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_policy_keeps_the_contract),
+		cmocka_unit_test(scan_inserts_are_the_next_to_go),
+		cmocka_unit_test(scan_uses_leave_the_order_as_it_is),
+		cmocka_unit_test(hit_counts_are_golden),
+		cmocka_unit_test(lfu_remembers_counts_over_evictions),
+		cmocka_unit_test(heap_walks_in_key_order_past_refusals),
+		cmocka_unit_test(list_check_finds_a_broken_link),
+		cmocka_unit_test(unknown_names_and_options_say_what_there_is),
+		cmocka_unit_test(public_list_is_the_registry),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
