@@ -8,4 +8,7 @@
 int32_t tr_tokenizer_bos(const struct tr_tokenizer *tok);
 int32_t tr_tokenizer_eos(const struct tr_tokenizer *tok);
 
+/* Length of the longest text of a token. */
+size_t tr_tokenizer_max_bytes(const struct tr_tokenizer *tok);
+
 #endif
