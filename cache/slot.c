@@ -36,7 +36,7 @@ static uint64_t slot_align(uint64_t bytes)
 
 uint64_t tr_slot_stride(uint64_t bytes)
 {
-	return TR_ALIGN_UP(bytes, slot_align(bytes));
+	return TR_ALIGN_UP(TR_MAX(bytes, 1), slot_align(TR_MAX(bytes, 1)));
 }
 
 static int map_regions(struct tr_slots *s, uint64_t align, struct tr_err *err)
@@ -69,7 +69,7 @@ int tr_slots_open(
 	if (!s)
 		return tr_err_set(err, TR_E_NOMEM, "expert cache: no memory");
 	s->n = n;
-	s->stride = TR_MAX(tr_slot_stride(bytes), PAGE_BYTES);
+	s->stride = tr_slot_stride(bytes);
 	s->per_region = (uint32_t)TR_MIN(TR_MAX(REGION_BYTES / s->stride, 1), UINT32_MAX);
 	s->n_region = n / s->per_region + (n % s->per_region != 0);
 	s->regions = tr_calloc(s->n_region, sizeof(*s->regions));
@@ -82,7 +82,7 @@ int tr_slots_open(
 		s->free[s->n_free++] = n - 1 - i;
 	rc = tr_slot_mem_open(&s->mem, numa_node, err);
 	if (!rc)
-		rc = map_regions(s, slot_align(bytes), err);
+		rc = map_regions(s, slot_align(s->stride), err);
 	if (rc)
 		goto fail;
 	*out = s;

@@ -10,6 +10,7 @@
 static void stride_rounds_to_huge_pages_only_where_cheap(void **state)
 {
 	(void)state;
+	assert_int_equal(tr_slot_stride(0), 4096);
 	assert_int_equal(tr_slot_stride(1), 4096);
 	assert_int_equal(tr_slot_stride(4096), 4096);
 	assert_int_equal(tr_slot_stride(4097), 8192);

@@ -1,0 +1,543 @@
+/*
+ * cache.c - acquire, wait, release: who gets an expert, from which tier, and when.
+ *
+ *	acquire(ids)
+ *	  |  in DRAM? ------------- yes --> pin --> READY, or LOADING if a load is in flight (join)
+ *	  |  no
+ *	  |  in a store? ---------- yes --> READY in place; no slot, no pin
+ *	  |  no
+ *	  |  a slot to be had? ---- no ---> NONE: the caller releases and comes again for the rest
+ *	  |  yes
+ *	  +--> reserve, read three windows into the slot --> LOADING
+ *	                                                        |
+ *	         wait / poll: io reaps, read_done counts down   v
+ *	         last read of a unit ------------------> READY or FAILED
+ *
+ * A set is taken in two walks in ascending id order: first everything resident is pinned, so that
+ * no member of the set can be the victim of another; then misses get slots until none can be had.
+ * All reads of the set are submitted as one batch at the end.
+ *
+ * Decided here: what counts as a use of which tier, and who waits. Entry table, victims and policy
+ * are in entry.c, windows and reads in load.c, memory in slot.c.
+ *
+ * Locks. cache->lock (TR_RANK_CACHE) guards everything that changes. It is held while reads are
+ * submitted, so that a LOADING entry always has its reads with io; never while waiting, and io
+ * calls read_done without it. Stores are asked before it is taken, since a first touch checks a
+ * checksum. One thread of the cache at a time (reaper) waits inside io; the others sleep on
+ * loaded, which is signalled after each completion, so that nobody sleeps through the end of his
+ * own load.
+ *
+ * Limits: 32-bit ids, TR_MAX_TIER tiers. A unit has TR_N_PART parts, each in one file.
+ */
+#include "cache/cache.h"
+#include "base/mem.h"
+#include "base/sync.h"
+#include "cache/entry.h"
+#include "cache/load.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MIN_SLOT_DEFAULT 2
+/* A scan may turn over one slot in so many, as a ring of its own. PostgreSQL gives its bulk reads
+ * an eighth of the buffers at most, for the same reason. */
+#define SCAN_RING_SHARE 8
+
+struct use_counts {
+	uint64_t hits;
+	uint64_t misses;
+	uint64_t bytes;
+};
+
+struct tr_cache {
+	/* Constant after open. */
+	struct tr_cache_cfg cfg; /* stores, policy point to the copies below */
+	struct tr_store *stores[TR_MAX_TIER];
+	char policy[sizeof(((struct tr_stats *)0)->policy)];
+	uint32_t n_unit;
+	uint64_t slot_bytes;
+
+	struct tr_mutex lock;
+	pthread_cond_t loaded; /* a load ended, or the reaper left io */
+
+	/* Guarded by lock. */
+	struct tr_entries entries;
+	struct tr_loads loads;
+	uint64_t *order; /* [n_unit] scratch: id << 32 | index in the set */
+	bool reaping;	 /* a thread waits inside io */
+	struct use_counts dram;
+	struct use_counts store[TR_MAX_TIER];
+	struct use_counts disk;
+	uint64_t n_join;
+	uint64_t wait_ns;
+};
+
+/* --- open and close --------------------------------------------------------------------------- */
+
+static int check_cfg(const struct tr_cache_cfg *cfg, struct tr_err *err)
+{
+	if (cfg->n_store + 2 > TR_MAX_TIER)
+		return tr_err_set(err, TR_E_LIMIT, "%zu persistent memories: at most %d",
+			cfg->n_store, TR_MAX_TIER - 2);
+	if (cfg->catalog->n_unit >= TR_NO_ID)
+		return tr_err_set(err, TR_E_LIMIT, "%zu experts: at most %u", cfg->catalog->n_unit,
+			TR_NO_ID - 1);
+	if (cfg->policy && strlen(cfg->policy) >= sizeof(((struct tr_cache *)0)->policy))
+		return tr_err_set(err, TR_E_LIMIT, "policy '%.40s...' has %zu bytes: at most %zu",
+			cfg->policy, strlen(cfg->policy),
+			sizeof(((struct tr_cache *)0)->policy) - 1);
+	return 0;
+}
+
+static void copy_cfg(struct tr_cache *c, const struct tr_cache_cfg *cfg)
+{
+	c->cfg = *cfg;
+	for (size_t i = 0; i < cfg->n_store; i++)
+		c->stores[i] = cfg->stores[i];
+	snprintf(c->policy, sizeof(c->policy), "%s", cfg->policy ? cfg->policy : "lru");
+	c->cfg.stores = c->stores;
+	c->cfg.policy = c->policy;
+}
+
+static void size_slots(const struct tr_cache *c, struct tr_entries_cfg *e)
+{
+	uint32_t min = c->cfg.min_slot ? c->cfg.min_slot : MIN_SLOT_DEFAULT;
+	uint64_t fit = c->cfg.dram_bytes / c->slot_bytes;
+
+	e->n_keep = (uint32_t)TR_MIN(fit, c->n_unit);
+	e->n_slot = TR_MIN(TR_MAX(e->n_keep, min), c->n_unit);
+	e->scan_ring = TR_MAX(min, e->n_slot / SCAN_RING_SHARE);
+}
+
+int tr_cache_open(struct tr_cache **out, const struct tr_cache_cfg *cfg, struct tr_err *err)
+{
+	struct tr_entries_cfg entries = { .numa_node = cfg->numa_node };
+	struct tr_cache *c;
+	int rc = check_cfg(cfg, err);
+
+	if (rc)
+		return rc;
+	c = tr_calloc(1, sizeof(*c));
+	if (!c)
+		return tr_err_set(err, TR_E_NOMEM, "expert cache: no memory");
+	copy_cfg(c, cfg);
+	entries.policy = c->cfg.policy;
+	c->n_unit = (uint32_t)cfg->catalog->n_unit;
+	c->slot_bytes = tr_cache_slot_bytes_for(
+		cfg->catalog, (uint32_t)tr_loads_align(cfg->catalog, cfg->files));
+	entries.slot_bytes = c->slot_bytes;
+	entries.n_id = c->n_unit;
+	size_slots(c, &entries);
+	c->order = tr_calloc(c->n_unit, sizeof(*c->order));
+	if (!c->order) {
+		rc = tr_err_set(
+			err, TR_E_NOMEM, "expert cache: no memory for %u experts", c->n_unit);
+		goto fail;
+	}
+	rc = tr_entries_init(&c->entries, &entries, err);
+	if (rc)
+		goto fail;
+	rc = tr_loads_init(&c->loads, cfg->catalog, cfg->io,
+		c->entries.policy.ops->uncached ? cfg->files_paged : cfg->files, entries.n_slot,
+		err);
+	if (rc)
+		goto fail_loads;
+	tr_mutex_init(&c->lock, TR_RANK_CACHE);
+	pthread_cond_init(&c->loaded, NULL);
+	*out = c;
+	return 0;
+fail_loads:
+	tr_entries_fini(&c->entries);
+fail:
+	free(c->order);
+	free(c);
+	return rc;
+}
+
+static bool is_loading(struct tr_cache *c)
+{
+	bool loading;
+
+	tr_mutex_lock(&c->lock);
+	loading = c->entries.n_in[TR_ENTRY_LOADING] > 0;
+	tr_mutex_unlock(&c->lock);
+	return loading;
+}
+
+void tr_cache_close(struct tr_cache *c)
+{
+	if (!c)
+		return;
+	while (is_loading(c))
+		tr_io_wait(c->cfg.io);
+	for (uint32_t id = 0; id < c->n_unit; id++)
+		tr_assert(!c->entries.entry[id].pins);
+	tr_loads_fini(&c->loads);
+	tr_entries_fini(&c->entries);
+	pthread_cond_destroy(&c->loaded);
+	tr_mutex_fini(&c->lock);
+	free(c->order);
+	free(c);
+}
+
+uint32_t tr_cache_n_slot(const struct tr_cache *c)
+{
+	return c->entries.cfg.n_slot;
+}
+
+uint64_t tr_cache_slot_bytes(const struct tr_cache *c)
+{
+	return c->slot_bytes;
+}
+
+/* --- acquire ---------------------------------------------------------------------------------- */
+
+static int compare_order(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The set in ascending id order, in c->order. */
+static void sort_set(struct tr_cache *c, const uint32_t *ids, size_t n)
+{
+	bool sorted = true;
+
+	tr_assert(n <= c->n_unit);
+	for (size_t i = 0; i < n; i++) {
+		tr_assert(ids[i] < c->n_unit);
+		c->order[i] = (uint64_t)ids[i] << 32 | i;
+		sorted = sorted && (!i || c->order[i] > c->order[i - 1]);
+	}
+	if (!sorted)
+		qsort(c->order, n, sizeof(*c->order), compare_order);
+	for (size_t i = 1; i < n; i++)
+		tr_assert(c->order[i] >> 32 != c->order[i - 1] >> 32);
+}
+
+static struct tr_handle *nth(const struct tr_cache *c, struct tr_handle *handles, size_t i)
+{
+	return &handles[(uint32_t)c->order[i]];
+}
+
+/* READY in place when a store has the unit. Called without the lock. */
+static void look_in_stores(struct tr_cache *c, struct tr_handle *h)
+{
+	for (size_t i = 0; i < c->cfg.n_store; i++) {
+		if (!tr_store_get(c->cfg.stores[i], h->id, h->part))
+			continue;
+		h->tier = 1 + (uint32_t)i;
+		h->state = TR_HANDLE_READY;
+		return;
+	}
+}
+
+static enum tr_handle_state handle_state(const struct tr_entry *e)
+{
+	if (e->state == TR_ENTRY_READY)
+		return TR_HANDLE_READY;
+	return e->state == TR_ENTRY_FAILED ? TR_HANDLE_FAILED : TR_HANDLE_LOADING;
+}
+
+/* The handle of an entry that has a pin for it. */
+static void point_to_entry(struct tr_cache *c, struct tr_handle *h)
+{
+	const struct tr_entry *e = &c->entries.entry[h->id];
+
+	h->gen = e->gen;
+	h->tier = 0;
+	h->state = handle_state(e);
+	tr_loads_parts(&c->loads, h->id, tr_slot_addr(c->entries.slots, e->slot), h->part);
+}
+
+static void count_use(struct use_counts *u, uint64_t bytes)
+{
+	u->hits++;
+	u->bytes += bytes;
+}
+
+/* One use: a hit in the tier that serves it, a miss in DRAM if that is another, a miss in every
+ * store if it goes on to disk. */
+static void note_use(struct tr_cache *c, const struct tr_handle *h, unsigned flags)
+{
+	const struct tr_entry *e = &c->entries.entry[h->id];
+	uint64_t bytes = c->cfg.catalog->units[h->id].bytes;
+
+	tr_entries_note_use(&c->entries, h->id, flags & TR_ACQUIRE_SCAN ? TR_POLICY_SCAN : 0);
+	if (h->state == TR_HANDLE_READY && h->tier == 0) {
+		count_use(&c->dram, bytes);
+		return;
+	}
+	c->dram.misses++;
+	if (h->state == TR_HANDLE_READY) {
+		count_use(&c->store[h->tier - 1], bytes);
+		return;
+	}
+	for (size_t i = 0; i < c->cfg.n_store; i++)
+		c->store[i].misses++;
+	c->n_join += e->state == TR_ENTRY_LOADING;
+}
+
+/* First walk: what is resident is pinned. An entry on its way is left alone when a store serves the
+ * unit at once. */
+static void pin_resident(struct tr_cache *c, struct tr_handle *h, unsigned flags)
+{
+	const struct tr_entry *e = &c->entries.entry[h->id];
+
+	if (e->state == TR_ENTRY_EMPTY)
+		return;
+	if (e->state == TR_ENTRY_READY || h->state != TR_HANDLE_READY) {
+		tr_entries_pin(&c->entries, h->id);
+		point_to_entry(c, h);
+	}
+	if (!(flags & TR_ACQUIRE_RETRY))
+		note_use(c, h, flags);
+}
+
+/* Called by io, without locks, once for each read. */
+static void read_done(struct tr_io_req *req)
+{
+	struct tr_load *load = req->ctx;
+	struct tr_cache *c = load->owner;
+
+	tr_mutex_lock(&c->lock);
+	if (tr_load_note(load, req)) {
+		if (!load->failed)
+			count_use(&c->disk, c->cfg.catalog->units[load->id].bytes);
+		tr_entries_end_load(&c->entries, load->id, !load->failed);
+		pthread_cond_broadcast(&c->loaded);
+	}
+	tr_mutex_unlock(&c->lock);
+}
+
+static void begin_load(struct tr_cache *c, struct tr_handle *h)
+{
+	uint32_t slot = c->entries.entry[h->id].slot;
+	uint64_t bytes;
+	void *base;
+
+	if (tr_slot_region_is_new(c->entries.slots, slot)) {
+		tr_slot_region(c->entries.slots, slot, &base, &bytes);
+		tr_io_register_mem(c->cfg.io, base, bytes);
+	}
+	base = tr_slot_addr(c->entries.slots, slot);
+	tr_loads_add(&c->loads, slot, h->id, base, read_done, c);
+	tr_entries_begin_load(&c->entries, h->id);
+	point_to_entry(c, h);
+}
+
+/* Second walk: what is not resident. *more becomes false when no slot can be had. */
+static void load_missing(struct tr_cache *c, struct tr_handle *h, unsigned flags, bool *more)
+{
+	unsigned policy_flags = flags & TR_ACQUIRE_SCAN ? TR_POLICY_SCAN : 0;
+
+	if (c->entries.entry[h->id].state != TR_ENTRY_EMPTY)
+		return;
+	if (!(flags & TR_ACQUIRE_RETRY))
+		note_use(c, h, flags);
+	if (h->state == TR_HANDLE_READY)
+		return;
+	*more = *more && tr_entries_reserve(&c->entries, h->id, policy_flags);
+	if (*more)
+		begin_load(c, h);
+}
+
+size_t tr_cache_acquire(struct tr_cache *c, const uint32_t *ids, size_t n, unsigned flags,
+	struct tr_handle *handles)
+{
+	size_t n_taken = 0;
+	bool more = true;
+
+	for (size_t i = 0; i < n; i++) {
+		handles[i] = (struct tr_handle){ .id = ids[i] };
+		look_in_stores(c, &handles[i]);
+	}
+	tr_mutex_lock(&c->lock);
+	sort_set(c, ids, n);
+	for (size_t i = 0; i < n; i++)
+		pin_resident(c, nth(c, handles, i), flags);
+	for (size_t i = 0; i < n; i++)
+		load_missing(c, nth(c, handles, i), flags, &more);
+	tr_loads_submit(&c->loads);
+	tr_mutex_unlock(&c->lock);
+	for (size_t i = 0; i < n; i++)
+		n_taken += handles[i].state != TR_HANDLE_NONE;
+	return n_taken;
+}
+
+/* --- poll, wait, release ---------------------------------------------------------------------- */
+
+/* The entry that the handle pins. A handle that was released or copied before has none. */
+static struct tr_entry *pinned_entry(struct tr_cache *c, const struct tr_handle *h)
+{
+	struct tr_entry *e = &c->entries.entry[h->id];
+
+	tr_assert(h->tier == 0 && e->pins > 0 && e->gen == h->gen);
+	return e;
+}
+
+static size_t refresh(struct tr_cache *c, struct tr_handle *handles, size_t n)
+{
+	size_t n_loading = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (handles[i].state == TR_HANDLE_LOADING)
+			handles[i].state = handle_state(pinned_entry(c, &handles[i]));
+		n_loading += handles[i].state == TR_HANDLE_LOADING;
+	}
+	return n_loading;
+}
+
+size_t tr_cache_poll(struct tr_cache *c, struct tr_handle *handles, size_t n)
+{
+	size_t n_loading;
+	bool reaping;
+
+	tr_mutex_lock(&c->lock);
+	reaping = c->reaping;
+	tr_mutex_unlock(&c->lock);
+	if (!reaping)
+		tr_io_poll(c->cfg.io);
+	tr_mutex_lock(&c->lock);
+	n_loading = refresh(c, handles, n);
+	tr_mutex_unlock(&c->lock);
+	return n_loading;
+}
+
+/* Lets completions come in, here or in the thread that waits inside io already. */
+static void wait_for_io_locked(struct tr_cache *c)
+{
+	if (c->reaping) {
+		tr_mutex_wait(&c->lock, &c->loaded);
+		return;
+	}
+	c->reaping = true;
+	tr_mutex_unlock(&c->lock);
+	tr_io_wait(c->cfg.io);
+	tr_mutex_lock(&c->lock);
+	c->reaping = false;
+	pthread_cond_broadcast(&c->loaded);
+}
+
+static size_t count_loading(const struct tr_handle *handles, size_t n)
+{
+	size_t n_loading = 0;
+
+	for (size_t i = 0; i < n; i++)
+		n_loading += handles[i].state == TR_HANDLE_LOADING;
+	return n_loading;
+}
+
+size_t tr_cache_wait(struct tr_cache *c, struct tr_handle *handles, size_t n)
+{
+	size_t n_before = count_loading(handles, n), n_loading;
+	uint64_t start_ns;
+
+	if (!n_before)
+		return 0;
+	start_ns = tr_now_ns(c->cfg.clock);
+	tr_mutex_lock(&c->lock);
+	while ((n_loading = refresh(c, handles, n)) == n_before)
+		wait_for_io_locked(c);
+	c->wait_ns += tr_now_ns(c->cfg.clock) - start_ns;
+	tr_mutex_unlock(&c->lock);
+	return n_loading;
+}
+
+void tr_cache_release(struct tr_cache *c, struct tr_handle *handles, size_t n)
+{
+	tr_mutex_lock(&c->lock);
+	for (size_t i = 0; i < n; i++) {
+		if (handles[i].state == TR_HANDLE_NONE || handles[i].tier)
+			continue;
+		pinned_entry(c, &handles[i]);
+		tr_entries_unpin(&c->entries, handles[i].id);
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (handles[i].state != TR_HANDLE_NONE && !handles[i].tier)
+			tr_entries_settle(&c->entries, handles[i].id);
+		handles[i].state = TR_HANDLE_NONE;
+	}
+	tr_mutex_unlock(&c->lock);
+}
+
+/* --- the rest --------------------------------------------------------------------------------- */
+
+int tr_cache_explain(struct tr_cache *c, const struct tr_handle *h, struct tr_err *err)
+{
+	int rc;
+
+	tr_mutex_lock(&c->lock);
+	tr_assert(h->state == TR_HANDLE_FAILED);
+	rc = tr_load_explain(&c->loads, &c->loads.load[pinned_entry(c, h)->slot], err);
+	tr_mutex_unlock(&c->lock);
+	return rc;
+}
+
+void tr_cache_tick(struct tr_cache *c)
+{
+	const struct tr_policy *p = &c->entries.policy;
+
+	tr_mutex_lock(&c->lock);
+	if (p->ops->tick)
+		p->ops->tick(p->state);
+	tr_mutex_unlock(&c->lock);
+}
+
+static struct tr_tier_stats *add_tier(
+	struct tr_stats *out, const char *kind, const char *where, const struct use_counts *uses)
+{
+	struct tr_tier_stats *t = &out->tier[out->n_tier++];
+
+	*t = (struct tr_tier_stats){
+		.hits = uses->hits, .misses = uses->misses, .bytes = uses->bytes
+	};
+	snprintf(t->name, sizeof(t->name), "%s%s", kind, where);
+	return t;
+}
+
+static void tier_stats_locked(const struct tr_cache *c, struct tr_stats *out)
+{
+	struct tr_tier_stats *t = add_tier(out, "dram", "", &c->dram);
+
+	t->capacity_bytes = c->cfg.dram_bytes;
+	t->used_bytes = tr_entries_n_resident(&c->entries) * c->slot_bytes;
+	for (size_t i = 0; i < c->cfg.n_store; i++) {
+		t = add_tier(out, "pmem:", tr_store_dir(c->cfg.stores[i]), &c->store[i]);
+		t->capacity_bytes = t->used_bytes = tr_store_bytes(c->cfg.stores[i]);
+	}
+	t = add_tier(out, "nvme", "", &c->disk);
+	t->used_bytes = c->cfg.catalog->bytes;
+	t->joins = c->n_join;
+	t->wait_ns = c->wait_ns;
+	out->evictions = c->entries.n_entered[TR_ENTRY_EVICTING];
+}
+
+void tr_cache_stats(const struct tr_cache *c, struct tr_stats *out)
+{
+	struct tr_mutex *lock = (struct tr_mutex *)&c->lock;
+	struct tr_io_stats io;
+
+	out->n_tier = 0;
+	tr_mutex_lock(lock);
+	tier_stats_locked(c, out);
+	tr_mutex_unlock(lock);
+	snprintf(out->policy, sizeof(out->policy), "%s", c->policy);
+	tr_io_stats(c->cfg.io, &io);
+	snprintf(out->io_method, sizeof(out->io_method), "%s", io.method);
+	out->io_retries = io.retries;
+	out->io_fallbacks = io.fallbacks;
+}
+
+bool tr_cache_check(struct tr_cache *c, struct tr_err *err)
+{
+	bool ok;
+
+	tr_mutex_lock(&c->lock);
+	ok = tr_entries_check(&c->entries, err);
+	tr_mutex_unlock(&c->lock);
+	return ok;
+}

@@ -1,0 +1,71 @@
+/*
+ * entry.h - which units are in DRAM: entry table, slots, pins and the policy, kept in agreement.
+ *
+ * Knows no files and no reads: the cache says when a load was submitted and how it ended. No lock
+ * of its own; everything is guarded by the cache lock.
+ */
+#ifndef TR_CACHE_ENTRY_H
+#define TR_CACHE_ENTRY_H
+
+#include "cache/cache.h"
+#include "cache/slot.h"
+#include "policies/policy.h"
+
+struct tr_entry {
+	enum tr_entry_state state; /* changed by set_state alone */
+	uint32_t slot;		   /* TR_NO_SLOT when EMPTY */
+	uint32_t gen;		   /* loads of this unit so far */
+	uint32_t pins;
+	bool scan; /* brought in by a scan and not used by decoding since */
+};
+
+struct tr_entries_cfg {
+	uint32_t n_id;
+	uint32_t n_slot;
+	uint32_t n_keep;    /* entries that may stay without a pin, at most n_slot */
+	uint32_t scan_ring; /* slots that a scan may take by eviction */
+	uint64_t slot_bytes;
+	int numa_node;
+	const char *policy;
+};
+
+struct tr_entries {
+	struct tr_entries_cfg cfg;
+	struct tr_entry *entry; /* [n_id] */
+	uint32_t *owner;	/* [n_slot] the unit in the slot, TR_NO_ID: free */
+	struct tr_slots *slots;
+	struct tr_policy policy;
+	uint32_t n_scan;		      /* entries with scan set */
+	uint32_t n_in[TR_N_ENTRY_STATE];      /* entries now in the state */
+	uint64_t n_entered[TR_N_ENTRY_STATE]; /* times the state was entered */
+};
+
+int tr_entries_init(struct tr_entries *t, const struct tr_entries_cfg *cfg, struct tr_err *err);
+void tr_entries_fini(struct tr_entries *t);
+
+static inline uint32_t tr_entries_n_resident(const struct tr_entries *t)
+{
+	return t->cfg.n_id - t->n_in[TR_ENTRY_EMPTY];
+}
+
+/* Tells the policy of a use. flags: TR_POLICY_*. */
+void tr_entries_note_use(struct tr_entries *t, uint32_t id, unsigned flags);
+
+void tr_entries_pin(struct tr_entries *t, uint32_t id);
+/* settle must follow once all pins of a release are gone. */
+void tr_entries_unpin(struct tr_entries *t, uint32_t id);
+/* What becomes of an entry without pins: failed ones leave, and so does what may not be kept. */
+void tr_entries_settle(struct tr_entries *t, uint32_t id);
+
+/* EMPTY -> RESERVED with one pin and a slot: a free one, or that of a victim. False when there is
+ * neither; nothing has changed then. flags: TR_POLICY_*. */
+bool tr_entries_reserve(struct tr_entries *t, uint32_t id, unsigned flags);
+/* RESERVED -> LOADING */
+void tr_entries_begin_load(struct tr_entries *t, uint32_t id);
+/* LOADING -> READY or FAILED, then settle if nobody waits for it. */
+void tr_entries_end_load(struct tr_entries *t, uint32_t id, bool ok);
+
+/* Walks everything. See tr_cache_check. */
+bool tr_entries_check(struct tr_entries *t, struct tr_err *err);
+
+#endif
