@@ -1,0 +1,174 @@
+/* engine_args.c - checks what can be checked without a model: choices, numbers, policy names.
+ * Sizes need the model (a percentage is one of its experts), so the engine reads them. */
+#include "tools/engine_args.h"
+#include "tools/tool.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	KEY_POLICY = 0x1000,
+	KEY_CPU,
+	KEY_IO,
+	KEY_DRAM,
+	KEY_PMEM,
+	KEY_VRAM,
+	KEY_KV,
+	KEY_BATCH,
+};
+
+static const struct argp_option options[] = {
+	{ "model", 'm', "FILE", 0, "GGUF file; of a split model the first shard", 1 },
+	{ "context", 'c', "N", 0, "tokens of context (default: the model's, at most 4096)", 1 },
+	{ "threads", 't', "N", 0, "threads (default: one per processor)", 1 },
+	{ "cpu", KEY_CPU, "ISA", 0, "scalar, avx2 or avx512 (default: the best there is)", 1 },
+	{ "kv", KEY_KV, "TYPE", 0, "f16 or f32: how the KV cache is kept (default f16)", 1 },
+	{ "batch", KEY_BATCH, "N", 0, "tokens per prefill chunk (default 128)", 1 },
+	{ "dram", KEY_DRAM, "SIZE", 0,
+		"DRAM for experts, as 512M, 96G, 25% of all (default: what memory allows)", 2 },
+	{ "pmem", KEY_PMEM, "PATH[:SIZE]", 0,
+		"persistent memory, or any directory, for experts; may be repeated", 2 },
+	{ "vram", KEY_VRAM, "SIZE", 0, "GPU memory for experts (0 without CUDA)", 2 },
+	{ "policy", KEY_POLICY, "NAME[,OPTION=VALUE]", 0,
+		"order of eviction, see `tierra policies` (default lru)", 2 },
+	{ "io", KEY_IO, "METHOD", 0, "uring, threads or sync (default: uring, else threads)", 2 },
+	{ 0 },
+};
+
+uint64_t tr_arg_u64(const struct argp_state *state, const char *what, const char *text,
+	uint64_t lo, uint64_t hi)
+{
+	unsigned long long v;
+	char *end;
+
+	errno = 0;
+	v = strtoull(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end)
+		argp_error(state, "%s: '%s' is not a whole number", what, text);
+	if (errno || v < lo || v > hi)
+		argp_error(state, "%s: %s is not in %" PRIu64 " to %" PRIu64, what, text, lo, hi);
+	return v;
+}
+
+double tr_arg_f64(const struct argp_state *state, const char *what, const char *text, double lo,
+	double hi)
+{
+	char *end;
+	double v = strtod(text, &end);
+
+	if (end == text || *end || !isfinite(v))
+		argp_error(state, "%s: '%s' is not a number", what, text);
+	if (v < lo || v > hi)
+		argp_error(state, "%s: %s is not in %g to %g", what, text, lo, hi);
+	return v;
+}
+
+/* text when it is one of the choices (separated by spaces). */
+static const char *choice(const struct argp_state *state, const char *what, const char *text,
+	const char *choices)
+{
+	size_t len = strlen(text);
+
+	for (const char *c = choices; *c; c += strspn(c, " ")) {
+		size_t n = strcspn(c, " ");
+
+		if (n == len && !memcmp(c, text, n))
+			return text;
+		c += n;
+	}
+	argp_error(state, "%s: '%s' is none of: %s", what, text, choices);
+	return NULL;
+}
+
+static void check_policy(const struct argp_state *state, const char *text)
+{
+	size_t len = strcspn(text, ",");
+	char *names = NULL;
+	size_t names_bytes;
+	struct tr_policy_info info;
+	FILE *f;
+
+	for (size_t i = 0; i < tr_n_policy(); i++) {
+		tr_policy_info(i, &info);
+		if (strlen(info.name) == len && !memcmp(info.name, text, len))
+			return;
+	}
+	f = open_memstream(&names, &names_bytes);
+	for (size_t i = 0; f && i < tr_n_policy(); i++) {
+		tr_policy_info(i, &info);
+		fprintf(f, "%s%s", i ? ", " : "", info.name);
+	}
+	if (f)
+		fclose(f);
+	argp_error(state, "--policy: '%.*s' is none of: %s", (int)len, text, names ? names : "");
+}
+
+static void add_pmem(const struct argp_state *state, struct tr_engine_args *a, const char *text)
+{
+	if (a->opts.n_pmem == TR_MAX_PMEM)
+		argp_error(state, "--pmem: at most %d may be given", TR_MAX_PMEM);
+	else
+		a->pmem[a->opts.n_pmem++] = text;
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct tr_engine_args *a = state->input;
+	struct tr_engine_opts *o = &a->opts;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		*a = (struct tr_engine_args){ .opts = { .pmem = a->pmem } };
+		break;
+	case 'm':
+		o->model_path = arg;
+		break;
+	case 'c':
+		o->n_ctx = (unsigned)tr_arg_u64(state, "-c", arg, 1, INT32_MAX);
+		break;
+	case 't':
+		o->n_thread = (unsigned)tr_arg_u64(state, "-t", arg, 1, 4096);
+		break;
+	case KEY_BATCH:
+		o->n_batch = (unsigned)tr_arg_u64(state, "--batch", arg, 1, 65536);
+		break;
+	case KEY_KV:
+		choice(state, "--kv", arg, "f16 f32");
+		o->kv_type = strcmp(arg, "f32") ? TR_KV_F16 : TR_KV_F32;
+		break;
+	case KEY_CPU:
+		o->cpu = choice(state, "--cpu", arg, "scalar avx2 avx512");
+		break;
+	case KEY_IO:
+		o->io = choice(state, "--io", arg, "uring threads sync");
+		break;
+	case KEY_DRAM:
+		o->dram = arg;
+		break;
+	case KEY_VRAM:
+		o->vram = arg;
+		break;
+	case KEY_PMEM:
+		add_pmem(state, a, arg);
+		break;
+	case KEY_POLICY:
+		check_policy(state, arg);
+		o->policy = arg;
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+const struct argp tr_engine_argp = { .options = options, .parser = parse };
+
+void tr_args_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+	argp_err_exit_status = TR_EXIT_USAGE;
+	if (argp_parse(argp, argc, argv, 0, NULL, input))
+		exit(TR_EXIT_USAGE);
+}

@@ -1,0 +1,187 @@
+/* report.c - one struct in, JSON or a few lines and a table out. No engine is touched here. */
+#include "tools/report.h"
+#include "tools/table.h"
+#include "tools/tool.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Nine digits carry a float exactly and keep logprobs short. */
+#define JSON_FLAGS (JSON_INDENT(2) | JSON_REAL_PRECISION(9))
+
+/* Length of the UTF-8 sequence at s, 0 when there is none. */
+static size_t utf8_len(const unsigned char *s, size_t n)
+{
+	size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3
+		: s[0] < 0xf5 ? 4 : 0;
+
+	if (len > n)
+		return 0;
+	for (size_t i = 1; i < len; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+		(s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+		return 0;
+	return len;
+}
+
+json_t *tr_json_text(const char *text, size_t text_bytes)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	char *clean = tr_tool_calloc(text_bytes + 1, 3);
+	size_t w = 0;
+	json_t *value;
+
+	for (size_t i = 0; i < text_bytes;) {
+		size_t len = utf8_len(s + i, text_bytes - i);
+
+		memcpy(clean + w, len ? text + i : "\xef\xbf\xbd", len ? len : 3);
+		w += len ? len : 3;
+		i += len ? len : 1;
+	}
+	value = json_stringn(clean, w);
+	free(clean);
+	return value;
+}
+
+static json_t *json_ids(const int32_t *ids, size_t n)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(array, json_integer(ids[i]));
+	return array;
+}
+
+/* JSON has no infinity; a token that cannot occur has a null. */
+static json_t *json_number(double v)
+{
+	return isfinite(v) ? json_real(v) : json_null();
+}
+
+static double per_s(const struct tr_phase_time *t)
+{
+	return t->ns ? (double)t->n_token * 1e9 / (double)t->ns : 0;
+}
+
+static json_t *json_phase(const struct tr_phase_time *t)
+{
+	return json_pack("{s:f, s:I, s:f}", "seconds", (double)t->ns / 1e9, "tokens",
+		(json_int_t)t->n_token, "tokens_per_s", per_s(t));
+}
+
+static json_t *json_tier(const struct tr_tier_stats *t)
+{
+	return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "name",
+		tr_json_text(t->name, strlen(t->name)), "capacity_bytes",
+		(json_int_t)t->capacity_bytes, "used_bytes", (json_int_t)t->used_bytes, "hits",
+		(json_int_t)t->hits, "misses", (json_int_t)t->misses, "joins",
+		(json_int_t)t->joins, "bytes", (json_int_t)t->bytes, "wait_ms",
+		(double)t->wait_ns / 1e6);
+}
+
+static json_t *json_engine(const struct tr_stats *s)
+{
+	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "policy", s->policy,
+		"cpu", s->cpu, "io", s->io_method, "threads", (int)s->n_thread, "resident_bytes",
+		(json_int_t)s->resident_bytes, "kv_bytes", (json_int_t)s->kv_bytes, "floor_bytes",
+		(json_int_t)s->floor_bytes, "evictions", (json_int_t)s->evictions, "io_retries",
+		(json_int_t)s->io_retries, "io_fallbacks", (json_int_t)s->io_fallbacks);
+}
+
+static json_t *json_logprobs(const struct tr_report *r)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < r->n_id; i++) {
+		const struct tr_logprob *t = r->top + i * r->n_top;
+		json_t *top = json_array();
+
+		for (size_t k = 0; k < r->n_top; k++)
+			json_array_append_new(top, json_pack("{s:i, s:o}", "id", (int)t[k].id,
+				"logprob", json_number(t[k].logprob)));
+		json_array_append_new(array, json_pack("{s:i, s:o, s:o}", "id",
+			(int)r->chosen[i].id, "logprob", json_number(r->chosen[i].logprob), "top",
+			top));
+	}
+	return array;
+}
+
+json_t *tr_report_json(const struct tr_report *r)
+{
+	json_t *tiers = json_array();
+	json_t *root;
+
+	for (size_t i = 0; i < r->stats.n_tier; i++)
+		json_array_append_new(tiers, json_tier(&r->stats.tier[i]));
+	root = json_pack("{s:o, s:o, s:o, s:s, s:{s:o, s:o, s:o}, s:o, s:o}", "prompt_ids",
+		json_ids(r->prompt_ids, r->n_prompt), "ids", json_ids(r->ids, r->n_id), "text",
+		tr_json_text(r->text, r->text_bytes), "stop_reason", r->stop_reason, "timings",
+		"load", json_phase(&r->load), "prefill", json_phase(&r->prefill), "decode",
+		json_phase(&r->decode), "tiers", tiers, "engine", json_engine(&r->stats));
+	if (root && r->with_logprobs)
+		json_object_set_new(root, "logprobs", json_logprobs(r));
+	return root;
+}
+
+int tr_json_write(const json_t *value, FILE *out)
+{
+	if (json_dumpf(value, out, JSON_FLAGS) || fputc('\n', out) == EOF || fflush(out))
+		return -1;
+	return 0;
+}
+
+static void print_phase(FILE *out, const char *name, const struct tr_phase_time *t)
+{
+	fprintf(out, "%-8s %9.3f s", name, (double)t->ns / 1e9);
+	if (t->n_token)
+		fprintf(out, "  %6" PRIu64 " tokens  %8.2f tokens/s", t->n_token, per_s(t));
+	fputc('\n', out);
+}
+
+static void print_tiers(FILE *out, const struct tr_stats *s)
+{
+	static const char *const head[] = { "tier", ">capacity", ">used", ">hits", ">misses",
+		">hit", ">read", ">waited" };
+	struct tr_table t;
+
+	tr_table_init(&t, head, sizeof(head) / sizeof(head[0]));
+	for (size_t i = 0; i < s->n_tier; i++) {
+		const struct tr_tier_stats *tier = &s->tier[i];
+		uint64_t n_use = tier->hits + tier->misses;
+
+		tr_table_add(&t, "%s", tier->name);
+		if (tier->capacity_bytes || tier->used_bytes || i + 1 < s->n_tier)
+			tr_table_add_bytes(&t, tier->capacity_bytes);
+		else
+			tr_table_add(&t, "-");
+		tr_table_add_bytes(&t, tier->used_bytes);
+		tr_table_add(&t, "%" PRIu64, tier->hits);
+		tr_table_add(&t, "%" PRIu64, tier->misses);
+		tr_table_add(&t, "%.1f%%", n_use ? (double)tier->hits * 100 / (double)n_use : 0);
+		tr_table_add_bytes(&t, tier->bytes);
+		tr_table_add(&t, "%.1f ms", (double)tier->wait_ns / 1e6);
+	}
+	tr_table_print(&t, out, "");
+	tr_table_fini(&t);
+}
+
+void tr_report_print(const struct tr_report *r, FILE *out)
+{
+	const struct tr_stats *s = &r->stats;
+
+	print_phase(out, "load", &r->load);
+	print_phase(out, "prefill", &r->prefill);
+	print_phase(out, "decode", &r->decode);
+	fprintf(out, "%-8s %s\n", "stopped", r->stop_reason);
+	fprintf(out, "%-8s policy %s, cpu %s, io %s, %u threads, %" PRIu64 " evictions", "engine",
+		s->policy, s->cpu, s->io_method, s->n_thread, s->evictions);
+	if (s->io_retries || s->io_fallbacks)
+		fprintf(out, ", %" PRIu64 " reads retried, %" PRIu64 " fallbacks", s->io_retries,
+			s->io_fallbacks);
+	fputs("\n\n", out);
+	print_tiers(out, s);
+}

@@ -1,0 +1,45 @@
+/* report.h - what a run of `tierra generate` yields, and the two ways to show it. */
+#ifndef TR_TOOLS_REPORT_H
+#define TR_TOOLS_REPORT_H
+
+#include "tierra.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+struct tr_phase_time {
+	uint64_t ns;
+	uint64_t n_token; /* run through the model */
+};
+
+struct tr_report {
+	const int32_t *prompt_ids;
+	size_t n_prompt;
+	const int32_t *ids; /* generated; a stop token that ended the text is the last */
+	size_t n_id;
+	const char *text; /* valid UTF-8 */
+	size_t text_bytes;
+	const char *stop_reason; /* eos, stop, length, context, interrupted */
+	struct tr_phase_time load;
+	struct tr_phase_time prefill;
+	struct tr_phase_time decode;
+	struct tr_stats stats;
+	bool with_logprobs;
+	const struct tr_logprob *chosen; /* [n_id] */
+	const struct tr_logprob *top;	 /* [n_id * n_top] */
+	size_t n_top;
+};
+
+/* A new object; NULL when out of memory. */
+json_t *tr_report_json(const struct tr_report *r);
+
+/* Times and the tier table, for people. */
+void tr_report_print(const struct tr_report *r, FILE *out);
+
+/* Writes value and a newline. 0, or -1 when the file refuses. */
+int tr_json_write(const json_t *value, FILE *out);
+
+/* A string; bytes that are not UTF-8 become U+FFFD. */
+json_t *tr_json_text(const char *text, size_t text_bytes);
+
+#endif
