@@ -145,10 +145,6 @@ static int check_total(const struct tr_model *m, const struct split *s, struct t
 
 	for (size_t i = 0; i < m->n_shard; i++)
 		n += (int64_t)m->shards[i].gguf->n_tensor;
-	if (s->n_tensor < 0)
-		return tr_err_set(err, TR_E_FORMAT,
-			"%s: key 'split.tensors.count' is missing from a file split in %" PRId64,
-			m->shards[0].path, s->count);
 	if (n != s->n_tensor)
 		return tr_err_set(err, TR_E_FORMAT,
 			"%s: key 'split.tensors.count': value %" PRId64
@@ -174,6 +170,10 @@ static int open_siblings(struct tr_model *m, struct tr_err *err)
 		return refuse_later_shard(path, &s, err);
 	if (s.count == 1)
 		return 0;
+	if (s.n_tensor < 0)
+		return tr_err_set(err, TR_E_FORMAT,
+			"%s: key 'split.tensors.count' is missing from a file split in %" PRId64,
+			path, s.count);
 	prefix = prefix_of(path, 0, s.count);
 	if (!prefix)
 		return tr_err_set(err, TR_E_INVALID,
