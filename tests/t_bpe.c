@@ -1,5 +1,5 @@
 #include "test.h"
-#include "gguf_text.h"
+#include "vocab_write.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "model/bpe.h"
@@ -15,9 +15,9 @@ static void make_vocab(struct tr_vocab *v, const char *const *texts, size_t n)
 		bytes += strlen(texts[i]);
 	assert_int_equal(tr_vocab_init(v, 256 + n, bytes, NULL), 0);
 	for (unsigned byte = 0; byte < 256; byte++) {
-		char text[2];
+		char text[3];
 
-		tr_vocab_add(v, text, gt_byte_text(byte, text), TR_TOKEN_NORMAL);
+		tr_vocab_add(v, text, vw_byte(byte, text), TR_TOKEN_NORMAL);
 	}
 	for (size_t i = 0; i < n; i++)
 		tr_vocab_add(v, texts[i], strlen(texts[i]), TR_TOKEN_NORMAL);

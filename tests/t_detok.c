@@ -1,67 +1,49 @@
 #include "test.h"
-#include "gguf_text.h"
-#include "model/tokenizer.h"
+#include "vocab_write.h"
 
 /* Ids 0 to 255 are the bytes, then these. */
 enum { ID_EOS = 256, ID_TAG, ID_NI_AND_HALF, ID_HALF_HAO, ID_LONG_BAD, N_ID };
 
-struct fixture {
-	struct gguf_text gguf;
-	struct tr_model *model;
-	struct tr_tokenizer *tok;
-};
-
-static void add_token(struct gguf_text *g, const char *bytes, size_t n)
+/* n bytes in the alphabet of tokens, terminated. */
+static char *mapped(const char *bytes, size_t n, char *out)
 {
-	char text[128];
 	size_t k = 0;
 
 	for (size_t i = 0; i < n; i++)
-		k += gt_byte_text((uint8_t)bytes[i], text + k);
-	gt_str(g, text, k);
+		k += vw_byte((uint8_t)bytes[i], out + k);
+	return out;
 }
 
 static int setup(void **state)
 {
-	static struct fixture f;
-	struct gguf_text *g = &f.gguf;
+	static struct vw_made m;
+	static char texts[3][32];
+	const struct vw_token tokens[] = { { "<eos>", 3 }, { "<tag \u00e9>", 4 },
+		{ mapped("\u4f60\xe5\xa5", 5, texts[0]), 1 }, { mapped("\xbd!", 2, texts[1]), 1 },
+		{ mapped("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xe4", 10, texts[2]), 1 } };
 	struct tr_err err;
 
-	gt_begin(g);
-	gt_key_str(g, "tokenizer.ggml.model", "gpt2");
-	gt_key_str(g, "tokenizer.ggml.pre", "kimi-k2");
-	gt_key_array(g, "tokenizer.ggml.tokens", TR_GGUF_STR, N_ID);
-	for (int i = 0; i < 256; i++)
-		add_token(g, &(char){ (char)i }, 1);
-	gt_str(g, "<eos>", 5);
-	gt_str(g, "<tag \u00e9>", strlen("<tag \u00e9>"));
-	add_token(g, "\u4f60\xe5\xa5", 5);
-	add_token(g, "\xbd!", 2);
-	add_token(g, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xe4", 10);
-	gt_key_array(g, "tokenizer.ggml.token_type", TR_GGUF_I32, N_ID);
-	for (int i = 0; i < N_ID; i++)
-		gt_u32(g, i == ID_EOS ? 3 : i == ID_TAG ? 4 : 1);
-	if (gt_open(g, &f.model, &err) || tr_tokenizer_new(&f.tok, f.model, &err))
-		fail_msg("%s", err.msg);
-	*state = &f;
+	vw_vocab(&m.w, "kimi-k2", tokens, sizeof(tokens) / sizeof(*tokens));
+	if (vw_open(&m, &err)) {
+		print_error("%s\n", err.msg);
+		return -1;
+	}
+	*state = &m;
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	struct fixture *f = *state;
-
-	tr_tokenizer_free(f->tok);
-	tr_model_close(f->model);
-	free(f->gguf.buf);
+	if (*state)
+		vw_free(*state);
 	return 0;
 }
 
-static struct tr_detok *detok(const struct fixture *f, bool render_control)
+static struct tr_detok *detok(const struct vw_made *m, bool render_control)
 {
 	struct tr_detok *d;
 
-	assert_int_equal(tr_detok_new(&d, f->tok, render_control, NULL), 0);
+	assert_int_equal(tr_detok_new(&d, m->tok, render_control, NULL), 0);
 	return d;
 }
 

@@ -152,6 +152,28 @@ static void long_runs_of_one_kind_are_split(void **state)
 	free(text);
 }
 
+/* Above PCRE2's default limit of ten million steps. */
+static void very_long_runs_are_split(void **state)
+{
+	size_t n = 12 << 20;
+	char *text = malloc(n);
+	struct tr_pretok *p = open_pretok("kimi-k2");
+
+	(void)state;
+	assert_non_null(text);
+	for (int round = 0; round < 2; round++) {
+		size_t sum = 0;
+		struct tr_err err;
+
+		memset(text, round ? 'A' : ' ', n);
+		if (tr_pretok_split(p, text, n, add_length, &sum, &err))
+			fail_msg("%s", err.msg);
+		assert_int_equal(sum, n);
+	}
+	tr_pretok_free(p);
+	free(text);
+}
+
 static int stop_at_once(void *ctx, const char *piece, size_t n, struct tr_err *err)
 {
 	(void)ctx;
@@ -202,6 +224,7 @@ int main(void)
 		cmocka_unit_test(space_is_the_unicode_property),
 		cmocka_unit_test(bytes_that_are_not_utf8_are_pieces),
 		cmocka_unit_test(long_runs_of_one_kind_are_split),
+		cmocka_unit_test(very_long_runs_are_split),
 		cmocka_unit_test(a_refusal_of_the_callee_ends_the_walk),
 		cmocka_unit_test(names_are_known_or_refused_with_the_list),
 	};

@@ -56,6 +56,7 @@ static const struct def {
 struct tr_pretok {
 	const struct def *def;
 	pcre2_code *code;
+	pcre2_match_context *context;
 };
 
 static bool name_fits(const char *want, const char *name, size_t n)
@@ -92,6 +93,12 @@ static int compile(struct tr_pretok *p, const char *pattern, struct tr_err *err)
 		return tr_err_set(err, TR_E_UNSUPPORTED,
 			"PCRE2 refuses the pattern of pre-tokenizer %s: error %d at %zu",
 			p->def->name, code, (size_t)off);
+	p->context = pcre2_match_context_create(NULL);
+	if (!p->context)
+		return tr_err_set(err, TR_E_NOMEM, "no memory for a pre-tokenizer");
+	/* No alternative steps back more than once over a run, and a run of ten million spaces
+	 * takes more steps than the default allows. */
+	pcre2_set_match_limit(p->context, UINT32_MAX);
 	/* Without JIT the interpreter does the same, slower. */
 	pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE);
 	return 0;
@@ -128,6 +135,7 @@ void tr_pretok_free(struct tr_pretok *p)
 {
 	if (!p)
 		return;
+	pcre2_match_context_free(p->context);
 	pcre2_code_free(p->code);
 	free(p);
 }
@@ -147,7 +155,7 @@ static int split_run(const struct tr_pretok *p, pcre2_match_data *match, const c
 
 	while (at < n && !rc) {
 		int hit = pcre2_match(
-			p->code, (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK, match, NULL);
+			p->code, (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK, match, p->context);
 
 		if (hit == PCRE2_ERROR_NOMATCH)
 			return each(ctx, text + at, n - at, err);
