@@ -185,6 +185,8 @@ static void print_size(FILE *out, const char *what, uint64_t bytes)
 
 static void print_experts(const struct tr_plan *p, FILE *out)
 {
+	char kv[48];
+
 	fprintf(out,
 		"\nexperts\n  %" PRIu32 " of %" PRIu32 " layers have %" PRIu32 " experts, %" PRIu32
 		" used per token: %" PRIu64 " in all\n",
@@ -194,8 +196,8 @@ static void print_experts(const struct tr_plan *p, FILE *out)
 	print_size(out, "one token's working set", p->floor_bytes);
 	fputs("\nalways in memory\n", out);
 	print_size(out, "resident weights", p->resident_bytes);
-	fprintf(out, "  KV cache at %" PRIu32 " tokens\n", p->n_ctx);
-	print_size(out, "", p->kv_bytes);
+	snprintf(kv, sizeof(kv), "KV cache of %" PRIu32 " tokens", p->n_ctx);
+	print_size(out, kv, p->kv_bytes);
 }
 
 void tr_inspect_print_plan(const struct tr_inspect *in, FILE *out)

@@ -1,5 +1,5 @@
-/* inspect_json.c - the whole description as one object. Sizes and offsets are bytes; metadata
- * values are in their text form, uncut. */
+/* inspect_json.c - the whole description as one object. Sizes and offsets are bytes. Metadata
+ * values are uncut: numbers and booleans as such, all else in its text form. */
 #include "tools/inspect.h"
 #include "tools/report.h"
 
@@ -25,6 +25,11 @@ static json_t *json_shards(const struct tr_model *model)
 	return array;
 }
 
+static bool is_plain(const char *type)
+{
+	return strcmp(type, "str") != 0 && strcmp(type, "arr") != 0;
+}
+
 static json_t *json_value(const struct tr_model *model, size_t i)
 {
 	size_t n = tr_model_kv_text(model, i, NULL, 0);
@@ -32,7 +37,9 @@ static json_t *json_value(const struct tr_model *model, size_t i)
 	json_t *value;
 
 	tr_model_kv_text(model, i, buf, n + 1);
-	value = tr_json_text(buf, n);
+	value = is_plain(tr_model_kv_type(model, i)) ? json_loads(buf, JSON_DECODE_ANY, NULL) : NULL;
+	if (!value) /* a string, an array, or a number that JSON has not, such as nan */
+		value = tr_json_text(buf, n);
 	free(buf);
 	return value;
 }

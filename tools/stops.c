@@ -17,7 +17,8 @@ void tr_stops_fini(struct tr_stops *s)
 
 static void append(struct tr_stops *s, const char *text, size_t n)
 {
-	memmove(s->buf, s->buf + s->given, s->n - s->given);
+	if (s->given > 0)
+		memmove(s->buf, s->buf + s->given, s->n - s->given);
 	s->n -= s->given;
 	s->given = 0;
 	if (s->n + n > s->cap) {
