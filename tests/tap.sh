@@ -1,0 +1,37 @@
+# shellcheck shell=sh
+# tap.sh - for tests in shell: sourced, it gives a scratch folder ($dir, removed at the end) and
+# what is needed to speak TAP. Tests are functions or commands; what a failing one printed is shown.
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+tap_n=0
+
+# test_that NAME COMMAND... - one test: passes when the command does. A function ends with its first
+# command that fails.
+test_that()
+{
+	tap_n=$((tap_n + 1))
+	tap_name=$1
+	shift
+	# Not within the condition: there the shell would ignore set -e.
+	(set -e; "$@") >"$dir/tap.out" 2>&1
+	tap_status=$?
+	if [ "$tap_status" -eq 0 ]; then
+		echo "ok $tap_n - $tap_name"
+	else
+		echo "not ok $tap_n - $tap_name"
+		sed 's/^/# /' "$dir/tap.out"
+	fi
+}
+
+# skip NAME REASON
+skip()
+{
+	tap_n=$((tap_n + 1))
+	echo "ok $tap_n - $1 # SKIP $2"
+}
+
+done_testing()
+{
+	echo "1..$tap_n"
+}
