@@ -1,11 +1,15 @@
 /*
  * store.h - experts in persistent memory: a mapped, read-only file.
  *
- * Two kinds. Where the model file itself lies on a DAX file system under the path given, its experts
- * are mapped in place and nothing is written. Elsewhere the planned share is copied once into a store
- * file (DIR/<fingerprint>.tierra): header, table of (unit, offset, checksum), one aligned extent a
- * unit with its three parts in order. It is written under a temporary name, synced and renamed, and
- * reused by later runs whose plan it covers. Nothing is written while decoding.
+ * Two kinds. Where the model file itself lies on a DAX file system under the path given, its
+ * experts are mapped in place and nothing is written. Elsewhere the planned share is copied once
+ * into a store file (DIR/<fingerprint>.tierra-store): header, table of (unit, offset, checksum),
+ * one aligned extent a unit with its three parts in order. It is written under a temporary name,
+ * synced and renamed, and reused by later runs whose plan it covers. Nothing is written while
+ * decoding.
+ *
+ * A store that is truncated, damaged in its header or of other weights is said so once and written
+ * anew. Two processes do not fill one directory at a time: the second waits, and then reuses.
  *
  * An extent whose checksum does not match on first use is given up (the unit's home is then the
  * model file), said once and counted.
@@ -20,7 +24,7 @@ struct tr_store;
 
 struct tr_store_cfg {
 	const struct tr_model *model;
-	const struct tr_catalog *catalog;
+	const struct tr_catalog *catalog; /* outlives the store */
 	const char *dir;	/* a directory, on fsdax or any file system */
 	const uint32_t *home;	/* [n_unit] plan; units with home == tier_idx belong here */
 	uint32_t tier_idx;
@@ -32,9 +36,10 @@ struct tr_store_cfg {
 
 #define TR_STORE_EXTENT_ALIGN 4096
 
-/* Room that a store could take under dir: free bytes of the file system less a reserve of 5%, plus
- * what a store of this model there holds already; UINT64_MAX when the model itself lies there on DAX.
- * Fails when dir is not a directory or cannot be written. */
+/* Room that a store could take under dir: free bytes of the file system and what a store of this
+ * model there holds already, less a reserve of 5%; exactly what it holds when that would outgrow
+ * it by less than a tenth, so that a little more room does not cost a rewrite; UINT64_MAX when the
+ * model itself lies there on DAX. Fails when dir is not a directory or cannot be written. */
 int tr_store_room(const struct tr_model *model, const char *dir, uint64_t *bytes,
 	struct tr_err *err);
 
@@ -48,7 +53,8 @@ void tr_store_close(struct tr_store *store);
 bool tr_store_get(struct tr_store *store, uint32_t unit, const void *part[TR_N_PART]);
 
 const char *tr_store_dir(const struct tr_store *store);
-/* "byte", "cache line", "page": what libpmem2 says of the mapping. */
+/* "byte", "cache line", "page": what libpmem2 says of the mapping; "none" without one, when no unit
+ * is planned here. */
 const char *tr_store_granularity(const struct tr_store *store);
 bool tr_store_in_place(const struct tr_store *store);
 uint64_t tr_store_bytes(const struct tr_store *store);
