@@ -150,7 +150,8 @@ enum tr_kv_type { TR_KV_F16, TR_KV_F32 };
 typedef int tr_progress_fn(void *ctx, const char *phase, uint64_t done, uint64_t total,
 	const char *unit);
 
-/* Zero or NULL means the default. Sizes are text: "512M", "96G", or "25%" of the experts' bytes. */
+/* Zero or NULL means the default. Sizes are text: "512M", "96G", or "25%" of what all experts take in
+ * that tier (so 100% holds every one). */
 struct tr_engine_opts {
 	const char *model_path;
 	unsigned n_ctx;		     /* tokens of context; default: the model's, at most 4096 */

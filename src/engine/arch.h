@@ -1,0 +1,71 @@
+/*
+ * arch.h - what a model architecture provides to the engine.
+ *
+ * One file an architecture under archs/; archs.def lists them by the name in general.architecture.
+ * bind() reads hyper-parameters and checks every tensor's shape against them once; afterwards the
+ * forward pass uses fields, never names.
+ */
+#ifndef TR_ENGINE_ARCH_H
+#define TR_ENGINE_ARCH_H
+
+#include "engine/kv.h"
+#include "engine/moe.h"
+#include "engine/resident.h"
+
+/* What the engine must know of a model before weights are there. */
+struct tr_arch_info {
+	uint32_t n_layer;
+	uint32_t n_embd;
+	uint32_t n_vocab;
+	uint32_t n_ctx_train;
+	uint32_t kv_width; /* values cached per layer and position */
+};
+
+/* What a forward pass works on; one per session. */
+struct tr_run {
+	struct tr_ops ops;
+	struct tr_kv *kv;
+	struct tr_moe *moe;	  /* NULL when the model has no routed experts */
+	struct tr_cache *cache;
+	uint32_t n_tok_max;	  /* tokens a call, at most */
+	uint32_t n_routed;	  /* n_used of the catalogue */
+	uint32_t *routing_ids;	  /* [n_layer][n_routed] of the last token */
+	float *routing_weights;
+	float *logits;		  /* [n_vocab] of the last token, aligned */
+	void *scratch;		  /* of the architecture */
+};
+
+struct tr_arch_ops {
+	const char *name;
+
+	/* Reads metadata, checks shapes, remembers tensors. No weights yet. */
+	int (*bind)(void **am, const struct tr_model *model, const struct tr_catalog *catalog,
+		struct tr_arch_info *info, struct tr_err *err);
+	/* Weights are in memory: makes pointers, converts what needs converting. */
+	int (*attach)(void *am, const struct tr_resident *res, struct tr_err *err);
+	void (*unbind)(void *am);
+
+	int (*scratch_new)(void **scratch, const void *am, const struct tr_run *run,
+		struct tr_err *err);
+	void (*scratch_free)(void *scratch);
+
+	/* Runs n tokens at positions pos.., stores their KV rows; when want_logits, leaves the logits of
+	 * the last token in run->logits. On failure KV rows from pos on are undefined. */
+	int (*forward)(const void *am, struct tr_run *run, const int32_t *ids, size_t n,
+		uint32_t pos, bool want_logits, struct tr_err *err);
+};
+
+/* NULL with a message that lists what is supported. */
+const struct tr_arch_ops *tr_arch_by_name(const char *name, struct tr_err *err);
+
+/* Helpers for bind: a required tensor of exactly this shape (trailing dimensions 1), or an error that
+ * names tensor, shape found and shape wanted. */
+int tr_arch_want(const struct tr_model *model, const struct tr_tensor **out, struct tr_err *err,
+	uint64_t ne0, uint64_t ne1, uint64_t ne2, const char *fmt, ...) TR_PRINTF(7, 8);
+
+/* A vector of floats as the forward pass wants it: F32, F16 or BF16 tensors become an aligned float
+ * array that the caller frees. */
+int tr_arch_floats(float **out, const struct tr_resident *res, const struct tr_tensor *t,
+	struct tr_err *err);
+
+#endif

@@ -1,0 +1,302 @@
+/*
+ * deepseek2_forward.c - tokens through the layers.
+ *
+ * Every op handles all tokens of the chunk; each token is computed on its own, so chunk sizes do not
+ * change a bit. Reads of missing experts are submitted before the shared expert is computed.
+ */
+#include "engine/archs/deepseek2.h"
+#include "base/mem.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct ds2_scratch {
+	size_t n_tok_max;
+	struct tr_acts acts;   /* inputs of matrices that share x */
+	struct tr_acts acts_ffn; /* inputs of experts: lives while acts is reused by the shared one */
+	float *h;	       /* [n_tok][embd] residual stream */
+	float *x;	       /* [n_tok][embd] normalised */
+	float *branch;	       /* [n_tok][embd] what is added to h */
+	float *shared;	       /* [n_tok][embd] */
+	float *qa;	       /* [n_tok][q_lora] */
+	float *q;	       /* [n_tok][n_head * n_qk] */
+	float *kv;	       /* [n_tok][n_lat + n_rot] */
+	float *o;	       /* [n_tok][n_head * n_v] */
+	float *gate, *up;      /* [n_tok][ff] of dense or shared networks */
+	float *rope;	       /* [n_tok][n_rot] */
+	float *router;	       /* [n_tok][n_expert] */
+	float *router_work;    /* [n_tok][2 * n_expert] */
+	uint32_t *ids;	       /* [n_tok][n_used] */
+	float *weights;	       /* [n_tok][n_used] */
+	struct tr_mla_scratch mla;
+};
+
+static size_t stride(size_t n)
+{
+	return tr_ops_stride(n);
+}
+
+static uint32_t max_ff(const struct ds2 *d)
+{
+	return TR_MAX(TR_MAX(d->n_ff, d->n_ff_shared), 1u);
+}
+
+static bool alloc(struct ds2_scratch *s, const struct ds2 *d, const struct tr_run *run)
+{
+	const struct tr_mla *a = &d->mla;
+	size_t n = s->n_tok_max, n_ff = max_ff(d), n_head_q = a->n_head * (a->n_nope + a->n_rot);
+	size_t wide = TR_MAX(TR_MAX(d->info.n_embd, n_ff), TR_MAX(a->n_head * a->n_v, d->q_lora));
+	struct {
+		float **p;
+		size_t width;
+	} rows[] = {
+		{ &s->h, d->info.n_embd }, { &s->x, d->info.n_embd }, { &s->branch, d->info.n_embd },
+		{ &s->shared, d->info.n_embd }, { &s->qa, d->q_lora }, { &s->q, n_head_q },
+		{ &s->kv, a->n_lat + a->n_rot }, { &s->o, a->n_head * a->n_v }, { &s->gate, n_ff },
+		{ &s->up, n_ff }, { &s->rope, a->n_rot }, { &s->router, d->router.n_expert },
+		{ &s->router_work, 2 * (size_t)d->router.n_expert },
+	};
+	size_t i;
+
+	for (i = 0; i < TR_ARRAY_LEN(rows); i++) {
+		*rows[i].p = tr_calloc(n * stride(rows[i].width), sizeof(float));
+		if (!*rows[i].p)
+			return false;
+	}
+	s->ids = tr_calloc(n * (run->n_routed + 1), sizeof(*s->ids));
+	s->weights = tr_calloc(n * (run->n_routed + 1), sizeof(*s->weights));
+	s->mla.bytes_per_worker = tr_mla_scratch_bytes(a, run->kv->n_ctx);
+	s->mla.base = tr_calloc(tr_pool_size(run->ops.pool), s->mla.bytes_per_worker);
+	return s->ids && s->weights && s->mla.base && !tr_acts_init(&s->acts, wide, n) &&
+		!tr_acts_init(&s->acts_ffn, d->info.n_embd, n);
+}
+
+int ds2_scratch_new(void **out, const void *am, const struct tr_run *run, struct tr_err *err)
+{
+	struct ds2_scratch *s = tr_calloc(1, sizeof(*s));
+
+	if (s)
+		s->n_tok_max = run->n_tok_max;
+	if (!s || !alloc(s, am, run)) {
+		ds2_scratch_free(s);
+		return tr_err_set(err, TR_E_NOMEM, "session: no memory for chunks of %u tokens",
+			run->n_tok_max);
+	}
+	*out = s;
+	return 0;
+}
+
+void ds2_scratch_free(void *scratch)
+{
+	struct ds2_scratch *s = scratch;
+
+	if (!s)
+		return;
+	tr_acts_fini(&s->acts);
+	tr_acts_fini(&s->acts_ffn);
+	free(s->h);
+	free(s->x);
+	free(s->branch);
+	free(s->shared);
+	free(s->qa);
+	free(s->q);
+	free(s->kv);
+	free(s->o);
+	free(s->gate);
+	free(s->up);
+	free(s->rope);
+	free(s->router);
+	free(s->router_work);
+	free(s->ids);
+	free(s->weights);
+	free(s->mla.base);
+	free(s);
+}
+
+/* A chunk on its way through the layers. */
+struct chunk {
+	const struct ds2 *d;
+	struct tr_run *run;
+	struct ds2_scratch *s;
+	size_t n;
+	uint32_t pos;
+};
+
+static void matmul(struct chunk *c, float *out, const struct tr_weight *w, struct tr_acts *x)
+{
+	tr_op_matmul(&c->run->ops, out, stride(w->rows), w, x);
+}
+
+static void norm(struct chunk *c, float *out, const float *x, const float *w, size_t n)
+{
+	tr_op_rms_norm(&c->run->ops, out, stride(n), x, stride(n), w, n, c->n, c->d->eps);
+}
+
+static void add_branch(struct chunk *c, const float *branch)
+{
+	c->run->ops.k->add(c->s->h, branch, c->n * stride(c->d->info.n_embd));
+}
+
+static void embed(struct chunk *c, const int32_t *ids)
+{
+	const struct tr_weight *w = &c->d->embd;
+	size_t t;
+
+	for (t = 0; t < c->n; t++)
+		w->quant->dequant(w->data + (uint64_t)ids[t] * w->row_bytes,
+			c->s->h + t * stride(w->cols), w->cols);
+}
+
+/* Latents and rotated keys of the chunk go to the cache. */
+static void store_kv(struct chunk *c, uint32_t layer, const struct ds2_layer *l)
+{
+	const struct tr_mla *a = &c->d->mla;
+	size_t step = stride(a->n_lat + a->n_rot), t;
+
+	tr_op_rms_norm(&c->run->ops, c->s->kv, step, c->s->kv, step, l->kv_a_norm, a->n_lat, c->n,
+		c->d->eps);
+	for (t = 0; t < c->n; t++) {
+		float *row = c->s->kv + t * step;
+
+		tr_rope_rotate_pairs(row + a->n_lat, c->s->rope + t * a->n_rot, a->n_rot);
+		tr_kv_store(c->run->kv, c->run->ops.k, layer, c->pos + (uint32_t)t, row);
+	}
+}
+
+static void attention(struct chunk *c, uint32_t layer)
+{
+	const struct ds2_layer *l = &c->d->layers[layer];
+	const struct tr_mla *a = &c->d->mla;
+	struct ds2_scratch *s = c->s;
+
+	norm(c, s->x, s->h, l->attn_norm, c->d->info.n_embd);
+	tr_acts_set(&s->acts, s->x, c->d->info.n_embd, c->n);
+	matmul(c, s->kv, &l->kv_a, &s->acts);
+	if (c->d->q_lora) {
+		matmul(c, s->qa, &l->q_a, &s->acts);
+		norm(c, s->qa, s->qa, l->q_a_norm, c->d->q_lora);
+		tr_acts_set(&s->acts, s->qa, c->d->q_lora, c->n);
+	}
+	matmul(c, s->q, &l->q, &s->acts);
+	store_kv(c, layer, l);
+	tr_mla_attend(a, &c->run->ops, c->run->kv, layer, c->pos, c->n, s->q, stride(l->q.rows),
+		s->rope, &l->k_b, &l->v_b, s->o, stride(l->out.cols), &s->mla);
+	tr_acts_set(&s->acts, s->o, l->out.cols, c->n);
+	matmul(c, s->branch, &l->out, &s->acts);
+	add_branch(c, s->branch);
+}
+
+/* out = down(silu(gate x) * up x) */
+static void feed_forward(struct chunk *c, const struct ds2_ffn *f, struct tr_acts *x, float *out)
+{
+	struct ds2_scratch *s = c->s;
+
+	matmul(c, s->gate, &f->gate, x);
+	matmul(c, s->up, &f->up, x);
+	tr_op_silu_mul(&c->run->ops, s->gate, s->gate, s->up, f->gate.rows, stride(f->gate.rows),
+		c->n);
+	tr_acts_set(&s->acts, s->gate, f->down.cols, c->n);
+	matmul(c, out, &f->down, &s->acts);
+}
+
+struct route_job {
+	struct chunk *c;
+	const struct ds2_layer *l;
+};
+
+static void route_tokens(void *ctx, unsigned worker, size_t begin, size_t end)
+{
+	const struct route_job *job = ctx;
+	const struct tr_router *r = &job->c->d->router;
+	struct ds2_scratch *s = job->c->s;
+
+	(void)worker;
+	for (; begin < end; begin++)
+		tr_router_pick(r, job->c->run->ops.k, s->router + begin * stride(r->n_expert),
+			job->l->bias, s->router_work + begin * stride(2 * (size_t)r->n_expert),
+			s->ids + begin * r->n_used, s->weights + begin * r->n_used);
+}
+
+static void route(struct chunk *c, uint32_t layer)
+{
+	struct route_job job = { c, &c->d->layers[layer] };
+	uint32_t n = c->d->router.n_used;
+	size_t last = (c->n - 1) * n;
+
+	matmul(c, c->s->router, &job.l->router, &c->s->acts_ffn);
+	tr_pool_run(c->run->ops.pool, route_tokens, &job, c->n, 4);
+	memcpy(c->run->routing_ids + (size_t)layer * n, c->s->ids + last, n * sizeof(uint32_t));
+	memcpy(c->run->routing_weights + (size_t)layer * n, c->s->weights + last, n * sizeof(float));
+}
+
+static int experts(struct chunk *c, uint32_t layer, struct tr_err *err)
+{
+	const struct ds2_layer *l = &c->d->layers[layer];
+	struct ds2_scratch *s = c->s;
+	int rc;
+
+	route(c, layer);
+	rc = tr_moe_begin(c->run->moe, layer, &s->acts_ffn, s->ids, err);
+	if (rc)
+		return rc;
+	if (l->ffn.gate.quant)
+		feed_forward(c, &l->ffn, &s->acts_ffn, s->shared);
+	rc = tr_moe_finish(c->run->moe, err);
+	if (rc)
+		return rc;
+	tr_moe_combine(c->run->moe, s->weights, s->branch, stride(c->d->info.n_embd));
+	if (l->ffn.gate.quant)
+		c->run->ops.k->add(s->branch, s->shared, c->n * stride(c->d->info.n_embd));
+	add_branch(c, s->branch);
+	return 0;
+}
+
+static int run_layer(struct chunk *c, uint32_t layer, struct tr_err *err)
+{
+	const struct ds2_layer *l = &c->d->layers[layer];
+	struct ds2_scratch *s = c->s;
+
+	attention(c, layer);
+	norm(c, s->x, s->h, l->ffn_norm, c->d->info.n_embd);
+	tr_acts_set(&s->acts_ffn, s->x, c->d->info.n_embd, c->n);
+	if (l->moe)
+		return experts(c, layer, err);
+	feed_forward(c, &l->ffn, &s->acts_ffn, s->branch);
+	add_branch(c, s->branch);
+	return 0;
+}
+
+static int logits(struct chunk *c, struct tr_err *err)
+{
+	const struct ds2 *d = c->d;
+	struct ds2_scratch *s = c->s;
+	float *last = s->h + (c->n - 1) * stride(d->info.n_embd);
+
+	c->n = 1;
+	norm(c, s->x, last, d->out_norm, d->info.n_embd);
+	tr_acts_set(&s->acts, s->x, d->info.n_embd, 1);
+	matmul(c, c->run->logits, &d->head, &s->acts);
+	if (!isfinite(c->run->ops.k->sum_squares(c->run->logits, d->info.n_vocab)))
+		return tr_err_set(err, TR_E_FORMAT,
+			"logits are not finite: the weights are broken or overflow float32");
+	return 0;
+}
+
+int ds2_forward(const void *am, struct tr_run *run, const int32_t *ids, size_t n, uint32_t pos,
+	bool want_logits, struct tr_err *err)
+{
+	struct chunk c = { am, run, run->scratch, n, pos };
+	uint32_t layer;
+	int rc;
+
+	tr_assert(n >= 1 && n <= run->n_tok_max && pos + n <= run->kv->n_ctx);
+	embed(&c, ids);
+	tr_rope_table(&c.d->rope, pos, n, c.s->rope);
+	for (layer = 0; layer < c.d->info.n_layer; layer++) {
+		rc = run_layer(&c, layer, err);
+		if (rc)
+			return rc;
+	}
+	return want_logits ? logits(&c, err) : 0;
+}

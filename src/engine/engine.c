@@ -1,0 +1,195 @@
+/*
+ * engine.c - opening and closing: the wiring of model, tiers, threads and I/O.
+ */
+#include "engine/engine.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Idle workers spin this long before they sleep: longer than the gaps between parallel loops within a
+ * token (tens of microseconds), shorter than a disk read is worth burning a core for. */
+#define SPIN_US 200
+
+const char *tr_version(void)
+{
+	return PACKAGE_VERSION;
+}
+
+static int open_files(struct tr_engine *e, struct tr_err *err)
+{
+	const struct tr_model *m = e->setup.model;
+	size_t i;
+	int rc;
+
+	e->files = tr_calloc(m->n_shard, sizeof(*e->files));
+	e->files_paged = tr_calloc(m->n_shard, sizeof(*e->files_paged));
+	if (!e->files || !e->files_paged)
+		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
+	for (i = 0; i < m->n_shard; i++)
+		e->files[i].fd = e->files_paged[i].fd = -1;
+	for (i = 0; i < m->n_shard; i++) {
+		if ((rc = tr_file_open(&e->files[i], m->shards[i].path, true, err)) ||
+			(rc = tr_file_open(&e->files_paged[i], m->shards[i].path, false, err)))
+			return rc;
+		tr_io_register_file(e->io, &e->files[i]);
+	}
+	return 0;
+}
+
+static int open_stores(struct tr_engine *e, struct tr_err *err)
+{
+	struct tr_setup *s = &e->setup;
+	size_t i;
+	int rc;
+
+	for (i = 0; i < s->n_pmem; i++) {
+		struct tr_store_cfg cfg = {
+			.model = s->model,
+			.catalog = s->catalog,
+			.dir = s->pmem[i].dir,
+			.home = s->home,
+			.tier_idx = (uint32_t)i,
+			.io = e->io,
+			.files = e->files,
+			.progress = e->opts.progress,
+			.progress_ctx = e->opts.progress_ctx,
+		};
+
+		if (!s->plan.tier[1 + i].n_unit)
+			tr_warn("--pmem %s: no expert fits, the tier stays empty", s->pmem[i].dir);
+		rc = tr_store_open(&e->stores[i], &cfg, err);
+		if (rc)
+			return rc;
+		e->n_store++;
+	}
+	return 0;
+}
+
+static int open_cache(struct tr_engine *e, const char *policy, struct tr_err *err)
+{
+	struct tr_cache_cfg cfg = {
+		.catalog = e->setup.catalog,
+		.io = e->io,
+		.clock = &tr_clock_real,
+		.files = e->files,
+		.files_paged = e->files_paged,
+		.dram_bytes = e->setup.dram_bytes,
+		.numa_node = -1,
+		.policy = policy,
+		.stores = e->stores,
+		.n_store = e->n_store,
+	};
+
+	if (!e->setup.catalog->n_unit)
+		return 0;
+	return tr_cache_open(&e->cache, &cfg, err);
+}
+
+static int open_machinery(struct tr_engine *e, struct tr_err *err)
+{
+	struct tr_pool_cfg pool = { .n_thread = e->opts.n_thread, .pin = true, .spin_us = SPIN_US };
+	struct tr_io_cfg io = { .method = e->opts.io, .clock = &tr_clock_real };
+	int rc = tr_kernels_by_name(&e->ops.k, e->opts.cpu, err);
+
+	if (!rc)
+		rc = tr_pool_new(&e->pool, &pool, err);
+	e->ops.pool = e->pool;
+	if (!rc)
+		rc = tr_io_open(&e->io, &io, err);
+	return rc;
+}
+
+static int check_vocab(const struct tr_engine *e, struct tr_err *err)
+{
+	if (tr_vocab_size(e->tok) > e->setup.info.n_vocab)
+		return tr_err_set(err, TR_E_FORMAT,
+			"tokenizer.ggml.tokens has %zu entries, token_embd.weight only %u rows",
+			tr_vocab_size(e->tok), e->setup.info.n_vocab);
+	return 0;
+}
+
+int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, struct tr_err *err)
+{
+	uint64_t start = tr_now_ns(&tr_clock_real);
+	struct tr_engine *e = tr_calloc(1, sizeof(*e));
+	int rc;
+
+	if (!e)
+		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
+	e->opts = *opts;
+	if ((rc = tr_setup_open(&e->setup, &e->opts, err)) ||
+		(rc = tr_tokenizer_new(&e->tok, e->setup.model, err)) ||
+		(rc = check_vocab(e, err)) || (rc = open_machinery(e, err)) ||
+		(rc = open_files(e, err)) || (rc = open_stores(e, err)) ||
+		(rc = open_cache(e, opts->policy, err)) ||
+		(rc = tr_resident_load(&e->resident, e->setup.model, e->io, e->files,
+			 opts->progress, opts->progress_ctx, err)) ||
+		(rc = e->setup.arch->attach(e->setup.am, e->resident, err))) {
+		tr_engine_close(e);
+		return rc;
+	}
+	e->load_ns = tr_now_ns(&tr_clock_real) - start;
+	*out = e;
+	return 0;
+}
+
+void tr_engine_close(struct tr_engine *e)
+{
+	size_t i;
+
+	if (!e)
+		return;
+	tr_io_close(e->io);
+	tr_cache_close(e->cache);
+	for (i = 0; i < e->n_store; i++)
+		tr_store_close(e->stores[i]);
+	for (i = 0; e->files && e->files_paged && i < e->setup.model->n_shard; i++) {
+		tr_file_close(&e->files[i]);
+		tr_file_close(&e->files_paged[i]);
+	}
+	free(e->files);
+	free(e->files_paged);
+	tr_resident_free(e->resident);
+	tr_pool_free(e->pool);
+	tr_tokenizer_free(e->tok);
+	tr_setup_close(&e->setup);
+	free(e);
+}
+
+const struct tr_model *tr_engine_model(const struct tr_engine *e)
+{
+	return e->setup.model;
+}
+
+const struct tr_tokenizer *tr_engine_tokenizer(const struct tr_engine *e)
+{
+	return e->tok;
+}
+
+unsigned tr_engine_n_ctx(const struct tr_engine *e)
+{
+	return e->opts.n_ctx;
+}
+
+void tr_engine_stats(const struct tr_engine *e, struct tr_stats *out)
+{
+	struct tr_io_stats io;
+
+	memset(out, 0, sizeof(*out));
+	if (e->cache)
+		tr_cache_stats(e->cache, out);
+	tr_io_stats(e->io, &io);
+	out->resident_bytes = e->setup.plan.resident_bytes;
+	out->kv_bytes = e->setup.plan.kv_bytes;
+	out->floor_bytes = e->setup.plan.floor_bytes;
+	out->io_retries = io.retries;
+	out->io_fallbacks = io.fallbacks;
+	snprintf(out->io_method, sizeof(out->io_method), "%s", io.method);
+	snprintf(out->cpu, sizeof(out->cpu), "%s", e->ops.k->name);
+	out->n_thread = tr_pool_size(e->pool);
+	out->load_ns = e->load_ns;
+}

@@ -1,0 +1,25 @@
+/* engine.h - the inside of an engine: a model made ready to run. */
+#ifndef TR_ENGINE_ENGINE_H
+#define TR_ENGINE_ENGINE_H
+
+#include "cache/cache.h"
+#include "engine/arch.h"
+#include "engine/plan.h"
+#include "model/tokenizer.h"
+
+struct tr_engine {
+	struct tr_engine_opts opts; /* sizes filled in; strings are not kept */
+	struct tr_setup setup;	    /* model, catalogue, architecture, plan */
+	struct tr_tokenizer *tok;
+	struct tr_pool *pool;
+	struct tr_ops ops;
+	struct tr_io *io;
+	struct tr_file *files, *files_paged; /* [n_shard] */
+	struct tr_store *stores[TR_MAX_TIER];
+	size_t n_store;
+	struct tr_resident *resident;
+	struct tr_cache *cache; /* NULL when the model has no routed experts */
+	uint64_t load_ns;
+};
+
+#endif

@@ -1,0 +1,440 @@
+/*
+ * moe.c - one parallel step for all experts that are ready.
+ *
+ * The (token, rank) pairs of a chunk are sorted by expert: the pairs of one expert are a *group*, and
+ * a pair's place in this order is its *slot*. Buffers are indexed by slot, so that the activations and
+ * outputs of a group are consecutive rows and a weight row meets all tokens of its expert in one
+ * kernel call. Groups that are ready run together in three loops: the rows of gate and up, SiLU and
+ * quantisation, the rows of down. A group is released as soon as it is computed, which frees its slot
+ * in the cache for the rest of a set that did not fit.
+ */
+#include "engine/moe.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct group {
+	uint32_t unit;
+	uint32_t first; /* slot */
+	uint32_t n;	/* slots */
+};
+
+/* What a matrix reads: row of slot s is base + s * step. */
+struct input {
+	const uint8_t *base;
+	size_t act_bytes;
+	size_t step; /* act_bytes, or 0 when there is one token and all slots read its row */
+};
+
+struct tr_moe {
+	struct tr_ops ops;
+	struct tr_cache *cache;
+	const struct tr_catalog *catalog;
+	uint32_t n_embd, n_used, n_tok_max;
+	size_t ff_stride, embd_stride; /* floats */
+	size_t hidden_bytes;
+
+	/* The set in work. */
+	const struct tr_moe_layer *layer;
+	struct tr_acts *x;
+	size_t n_slot, n_group;
+	struct group *groups;	     /* [n_expert], ascending unit */
+	uint32_t *slot_of;	     /* pair -> slot */
+	uint32_t *token_of;	     /* slot -> token */
+	uint32_t *count;	     /* [n_expert + 1] */
+	uint8_t *gathered[TR_N_ACT_KIND]; /* rows of x by slot */
+	struct input in[2];	     /* of gate and up */
+	float *gate, *up;	     /* [slot][ff_stride] */
+	uint8_t *hidden;	     /* [slot][hidden_bytes] input of down */
+	float *y;		     /* [slot][embd_stride] */
+
+	/* Groups not computed yet; those after n_pinned wait for a free slot. */
+	uint32_t *todo;		     /* [n_expert] group */
+	uint32_t *ids;		     /* [n_expert] unit of todo[i] */
+	struct tr_handle *handles;   /* [n_expert] of todo[i] */
+	size_t n_todo;
+	uint32_t *ready;	     /* [n_expert] todo index of the groups that run now */
+	size_t n_ready;
+};
+
+static uint64_t max_rows(const struct tr_catalog *c, enum tr_part part)
+{
+	uint64_t rows = 0;
+	size_t i;
+
+	for (i = 0; i < c->n_moe_layer; i++)
+		rows = TR_MAX(rows, c->moe_layers[i].rows[part]);
+	return rows;
+}
+
+static bool alloc_buffers(struct tr_moe *m)
+{
+	size_t n_pair = (size_t)m->n_tok_max * m->n_used, n_expert = m->catalog->n_expert;
+	bool ok = true;
+	int kind;
+
+	for (kind = 0; kind < TR_N_ACT_KIND; kind++) {
+		m->gathered[kind] = tr_calloc(n_pair, tr_act_bytes(kind, TR_ALIGN_UP(m->n_embd, 256u)));
+		ok = ok && m->gathered[kind];
+	}
+	m->groups = tr_calloc(n_expert, sizeof(*m->groups));
+	m->count = tr_calloc(n_expert + 1, sizeof(*m->count));
+	m->todo = tr_calloc(n_expert, sizeof(*m->todo));
+	m->ids = tr_calloc(n_expert, sizeof(*m->ids));
+	m->handles = tr_calloc(n_expert, sizeof(*m->handles));
+	m->ready = tr_calloc(n_expert, sizeof(*m->ready));
+	m->slot_of = tr_calloc(n_pair, sizeof(*m->slot_of));
+	m->token_of = tr_calloc(n_pair, sizeof(*m->token_of));
+	m->gate = tr_calloc(n_pair * m->ff_stride, sizeof(float));
+	m->up = tr_calloc(n_pair * m->ff_stride, sizeof(float));
+	m->hidden = tr_calloc(n_pair, m->hidden_bytes);
+	m->y = tr_calloc(n_pair * m->embd_stride, sizeof(float));
+	return ok && m->groups && m->count && m->todo && m->ids && m->handles && m->ready &&
+		m->slot_of && m->token_of && m->gate && m->up && m->hidden && m->y;
+}
+
+int tr_moe_new(struct tr_moe **out, const struct tr_ops *ops, struct tr_cache *cache,
+	const struct tr_catalog *catalog, uint32_t n_embd, uint32_t n_tok_max,
+	struct tr_err *err)
+{
+	struct tr_moe *m = tr_calloc(1, sizeof(*m));
+	uint64_t ff = max_rows(catalog, TR_PART_GATE);
+
+	if (!m)
+		return tr_err_set(err, TR_E_NOMEM, "expert buffers: out of memory");
+	m->ops = *ops;
+	m->cache = cache;
+	m->catalog = catalog;
+	m->n_embd = n_embd;
+	m->n_used = catalog->n_used;
+	m->n_tok_max = n_tok_max;
+	m->ff_stride = tr_ops_stride(ff);
+	m->embd_stride = tr_ops_stride(n_embd);
+	m->hidden_bytes = tr_act_bytes(TR_ACT_F32, TR_ALIGN_UP(ff, 256));
+	if (!alloc_buffers(m)) {
+		tr_moe_free(m);
+		return tr_err_set(err, TR_E_NOMEM, "expert buffers: no memory for %u tokens a chunk",
+			n_tok_max);
+	}
+	*out = m;
+	return 0;
+}
+
+void tr_moe_free(struct tr_moe *m)
+{
+	int kind;
+
+	if (!m)
+		return;
+	for (kind = 0; kind < TR_N_ACT_KIND; kind++)
+		free(m->gathered[kind]);
+	free(m->groups);
+	free(m->count);
+	free(m->todo);
+	free(m->ids);
+	free(m->handles);
+	free(m->ready);
+	free(m->slot_of);
+	free(m->token_of);
+	free(m->gate);
+	free(m->up);
+	free(m->hidden);
+	free(m->y);
+	free(m);
+}
+
+/* Sorts pairs by expert (counting sort, stable: slots of a group ascend by token). */
+static void sort_pairs(struct tr_moe *m, const uint32_t *ids, size_t n_tok)
+{
+	uint32_t n_expert = m->catalog->n_expert, e;
+	size_t i;
+
+	m->n_slot = n_tok * m->n_used;
+	memset(m->count, 0, (n_expert + 1) * sizeof(*m->count));
+	for (i = 0; i < m->n_slot; i++)
+		m->count[ids[i] + 1]++;
+	for (m->n_group = 0, e = 0; e < n_expert; e++) {
+		if (m->count[e + 1])
+			m->groups[m->n_group++] = (struct group){ m->layer->first_unit + e,
+				m->count[e], m->count[e + 1] };
+		m->count[e + 1] += m->count[e];
+	}
+	for (i = 0; i < m->n_slot; i++) {
+		m->slot_of[i] = m->count[ids[i]]++;
+		m->token_of[m->slot_of[i]] = (uint32_t)(i / m->n_used);
+	}
+}
+
+struct gather_job {
+	const struct tr_moe *m;
+	const uint8_t *from;
+	uint8_t *to;
+	size_t bytes;
+};
+
+static void gather_rows(void *ctx, unsigned worker, size_t begin, size_t end)
+{
+	const struct gather_job *job = ctx;
+
+	(void)worker;
+	for (; begin < end; begin++)
+		memcpy(job->to + begin * job->bytes,
+			job->from + job->m->token_of[begin] * job->bytes, job->bytes);
+}
+
+/* The input of gate or up, by slot. */
+static struct input gather(struct tr_moe *m, enum tr_act_kind kind)
+{
+	const uint8_t *rows = tr_acts_get(m->x, &m->ops, kind);
+	size_t bytes = tr_act_bytes(kind, m->x->n);
+	struct gather_job job = { m, rows, m->gathered[kind], bytes };
+
+	if (m->x->n_tok == 1)
+		return (struct input){ rows, bytes, 0 };
+	tr_pool_run(m->ops.pool, gather_rows, &job, m->n_slot, 16);
+	return (struct input){ m->gathered[kind], bytes, bytes };
+}
+
+static unsigned acquire_flags(const struct tr_moe *m)
+{
+	return m->x->n_tok > 1 ? TR_ACQUIRE_SCAN : 0;
+}
+
+int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint32_t *ids,
+	struct tr_err *err)
+{
+	size_t i;
+
+	tr_assert(x->n_tok <= m->n_tok_max && m->catalog->moe_of_layer[layer] >= 0);
+	m->layer = &m->catalog->moe_layers[m->catalog->moe_of_layer[layer]];
+	m->x = x;
+	sort_pairs(m, ids, x->n_tok);
+	for (i = 0; i < m->n_group; i++) {
+		m->todo[i] = (uint32_t)i;
+		m->ids[i] = m->groups[i].unit;
+	}
+	m->n_todo = m->n_group;
+	if (!tr_cache_acquire(m->cache, m->ids, m->n_todo, acquire_flags(m), m->handles))
+		return tr_err_set(err, TR_E_BUSY, "layer %u: no expert slot is free", layer);
+	m->in[0] = gather(m, m->layer->quant[TR_PART_GATE]->act);
+	m->in[1] = m->layer->quant[TR_PART_UP]->act == m->layer->quant[TR_PART_GATE]->act ?
+		m->in[0] :
+		gather(m, m->layer->quant[TR_PART_UP]->act);
+	return 0;
+}
+
+/* --- the three loops --------------------------------------------------------------------------- */
+
+static size_t part_grain(const struct tr_moe *m, enum tr_part part)
+{
+	return tr_ops_row_grain(m->layer->rows[part], m->layer->row_bytes[part],
+		(m->n_slot + m->n_group - 1) / m->n_group);
+}
+
+static size_t part_blocks(const struct tr_moe *m, enum tr_part part)
+{
+	size_t grain = part_grain(m, part);
+
+	return (m->layer->rows[part] + grain - 1) / grain;
+}
+
+/* Rows of block `block` of a part, for all slots of the idx-th ready group. */
+static void run_block(const struct tr_moe *m, size_t idx, enum tr_part part, size_t block,
+	const struct input *in, float *out, size_t out_stride)
+{
+	const struct tr_moe_layer *l = m->layer;
+	const struct group *g = &m->groups[m->todo[m->ready[idx]]];
+	const uint8_t *w = m->handles[m->ready[idx]].part[part];
+	size_t grain = part_grain(m, part), begin = block * grain;
+	size_t n_row = TR_MIN(grain, l->rows[part] - begin);
+
+	m->ops.k->dot[l->quant[part]->id](out + g->first * out_stride + begin, out_stride,
+		w + begin * l->row_bytes[part], l->row_bytes[part], n_row,
+		in->base + g->first * in->step, in->act_bytes, g->n, l->cols[part]);
+}
+
+static void gate_up_blocks(void *ctx, unsigned worker, size_t begin, size_t end)
+{
+	const struct tr_moe *m = ctx;
+	size_t n_gate = part_blocks(m, TR_PART_GATE), n_up = part_blocks(m, TR_PART_UP);
+	size_t idx, block;
+
+	(void)worker;
+	for (; begin < end; begin++) {
+		idx = begin / (n_gate + n_up);
+		block = begin % (n_gate + n_up);
+		if (block < n_gate)
+			run_block(m, idx, TR_PART_GATE, block, &m->in[0], m->gate, m->ff_stride);
+		else
+			run_block(m, idx, TR_PART_UP, block - n_gate, &m->in[1], m->up,
+				m->ff_stride);
+	}
+}
+
+static struct input hidden_input(const struct tr_moe *m)
+{
+	size_t bytes = tr_act_bytes(m->layer->quant[TR_PART_DOWN]->act,
+		m->layer->cols[TR_PART_DOWN]);
+
+	return (struct input){ m->hidden, bytes, bytes };
+}
+
+static void hidden_rows(void *ctx, unsigned worker, size_t begin, size_t end)
+{
+	const struct tr_moe *m = ctx;
+	const struct tr_kernels *k = m->ops.k;
+	size_t n_ff = m->layer->cols[TR_PART_DOWN];
+	struct input in = hidden_input(m);
+	uint32_t s;
+
+	(void)worker;
+	for (; begin < end; begin++) {
+		const struct group *g = &m->groups[m->todo[m->ready[begin]]];
+
+		for (s = g->first; s < g->first + g->n; s++) {
+			float *gate = m->gate + s * m->ff_stride;
+
+			k->silu_mul(gate, gate, m->up + s * m->ff_stride, n_ff);
+			k->quantise(m->layer->quant[TR_PART_DOWN]->act, gate, n_ff,
+				m->hidden + s * in.act_bytes);
+		}
+	}
+}
+
+static void down_blocks(void *ctx, unsigned worker, size_t begin, size_t end)
+{
+	const struct tr_moe *m = ctx;
+	size_t n = part_blocks(m, TR_PART_DOWN);
+	struct input in = hidden_input(m);
+
+	(void)worker;
+	for (; begin < end; begin++)
+		run_block(m, begin / n, TR_PART_DOWN, begin % n, &in, m->y, m->embd_stride);
+}
+
+static void compute_ready(struct tr_moe *m)
+{
+	struct tr_pool *pool = m->ops.pool;
+
+	tr_pool_run(pool, gate_up_blocks, m,
+		m->n_ready * (part_blocks(m, TR_PART_GATE) + part_blocks(m, TR_PART_UP)), 1);
+	tr_pool_run(pool, hidden_rows, m, m->n_ready, 1);
+	tr_pool_run(pool, down_blocks, m, m->n_ready * part_blocks(m, TR_PART_DOWN), 1);
+}
+
+/* --- the set ----------------------------------------------------------------------------------- */
+
+/* Collects what can run. Returns a negative code for the first load that failed. */
+static int collect_ready(struct tr_moe *m, struct tr_err *err)
+{
+	size_t i;
+
+	m->n_ready = 0;
+	for (i = 0; i < m->n_todo; i++) {
+		if (m->handles[i].state == TR_HANDLE_READY)
+			m->ready[m->n_ready++] = (uint32_t)i;
+		else if (m->handles[i].state == TR_HANDLE_FAILED)
+			return tr_cache_explain(m->cache, &m->handles[i], err);
+	}
+	return 0;
+}
+
+/* Takes the groups that were computed off the list, keeping its order. */
+static void drop_computed(struct tr_moe *m)
+{
+	size_t i, at = 0, kept = 0;
+
+	for (i = 0; i < m->n_todo; i++) {
+		if (at < m->n_ready && m->ready[at] == i) {
+			at++;
+			tr_cache_release(m->cache, &m->handles[i], 1);
+			continue;
+		}
+		m->todo[kept] = m->todo[i];
+		m->ids[kept] = m->ids[i];
+		m->handles[kept++] = m->handles[i];
+	}
+	m->n_todo = kept;
+}
+
+/* Tries again for the groups that got no slot. They are the ones in state NONE; the list is
+ * reordered so that they are its tail. */
+static void acquire_rest(struct tr_moe *m)
+{
+	size_t i, first = m->n_todo;
+	struct tr_handle h;
+	uint32_t g;
+
+	for (i = m->n_todo; i-- > 0;)
+		if (m->handles[i].state == TR_HANDLE_NONE) {
+			first--;
+			g = m->todo[i];
+			h = m->handles[i];
+			m->todo[i] = m->todo[first];
+			m->handles[i] = m->handles[first];
+			m->ids[i] = m->ids[first];
+			m->todo[first] = g;
+			m->handles[first] = h;
+			m->ids[first] = m->groups[g].unit;
+		}
+	if (first < m->n_todo)
+		tr_cache_acquire(m->cache, m->ids + first, m->n_todo - first,
+			acquire_flags(m) | TR_ACQUIRE_RETRY, m->handles + first);
+}
+
+int tr_moe_finish(struct tr_moe *m, struct tr_err *err)
+{
+	int rc = 0;
+
+	tr_cache_poll(m->cache, m->handles, m->n_todo);
+	while (m->n_todo) {
+		rc = collect_ready(m, err);
+		if (rc)
+			break;
+		if (m->n_ready) {
+			compute_ready(m);
+			drop_computed(m);
+			acquire_rest(m);
+			tr_cache_poll(m->cache, m->handles, m->n_todo);
+		} else {
+			tr_cache_wait(m->cache, m->handles, m->n_todo);
+		}
+	}
+	tr_cache_release(m->cache, m->handles, m->n_todo);
+	m->n_todo = 0;
+	return rc;
+}
+
+struct combine_job {
+	const struct tr_moe *m;
+	const float *weights;
+	float *out;
+	size_t out_stride;
+};
+
+static void combine_rows(void *ctx, unsigned worker, size_t begin, size_t end)
+{
+	const struct combine_job *job = ctx;
+	const struct tr_moe *m = job->m;
+	size_t pair, r;
+
+	(void)worker;
+	for (; begin < end; begin++) {
+		float *out = job->out + begin * job->out_stride;
+
+		memset(out, 0, m->n_embd * sizeof(*out));
+		for (r = 0; r < m->n_used; r++) {
+			pair = begin * m->n_used + r;
+			m->ops.k->axpy_f32(out, job->weights[pair],
+				m->y + m->slot_of[pair] * m->embd_stride, m->n_embd);
+		}
+	}
+}
+
+void tr_moe_combine(const struct tr_moe *m, const float *weights, float *out, size_t out_stride)
+{
+	struct combine_job job = { m, weights, out, out_stride };
+
+	tr_pool_run(m->ops.pool, combine_rows, &job, m->x->n_tok, 4);
+}

@@ -1,0 +1,36 @@
+/*
+ * moe.h - the routed experts of one layer: acquire, compute where they lie, combine.
+ *
+ * begin() submits the reads of everything that is missing and returns; the caller computes what it
+ * has (the shared expert) and then calls finish(), which computes resident experts while reads fly,
+ * and the others as they arrive. combine() adds expert outputs in ascending router rank, so neither
+ * the order of arrival nor the tier changes a bit.
+ *
+ * A chunk of tokens is one set: each expert of the union is acquired once and applied to all its
+ * tokens. Sets larger than the free slots are taken in parts.
+ */
+#ifndef TR_ENGINE_MOE_H
+#define TR_ENGINE_MOE_H
+
+#include "cache/cache.h"
+#include "compute/ops.h"
+
+struct tr_moe;
+
+int tr_moe_new(struct tr_moe **moe, const struct tr_ops *ops, struct tr_cache *cache,
+	const struct tr_catalog *catalog, uint32_t n_embd, uint32_t n_tok_max,
+	struct tr_err *err);
+void tr_moe_free(struct tr_moe *moe);
+
+/* x: the layer's normalised input. ids[n_tok][n_used] as the router ranked them. */
+int tr_moe_begin(struct tr_moe *moe, uint32_t layer, struct tr_acts *x, const uint32_t *ids,
+	struct tr_err *err);
+
+/* After it all pins are released, whatever it returns. */
+int tr_moe_finish(struct tr_moe *moe, struct tr_err *err);
+
+/* out[t] = sum over rank r of weights[t][r] * expert output, by fma in ascending r from 0. */
+void tr_moe_combine(const struct tr_moe *moe, const float *weights, float *out,
+	size_t out_stride);
+
+#endif

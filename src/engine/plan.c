@@ -1,0 +1,273 @@
+/*
+ * plan.c - from options to a plan: which bytes go where, before any weight is read.
+ */
+#include "engine/plan.h"
+#include "base/mem.h"
+#include "base/opt.h"
+#include "cache/place.h"
+#include "cuda/device.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define DEFAULT_CTX 4096
+#define DEFAULT_BATCH 128
+#define MAX_BATCH 4096
+
+/* Left alone when the DRAM cache is sized from what memory allows: a tenth, at least 512 MiB, for the
+ * page cache, this process's buffers and everybody else. */
+#define RESERVE_SHARE 10
+#define RESERVE_MIN (512ull << 20)
+
+static int pick_context(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *err)
+{
+	if (!o->n_ctx)
+		o->n_ctx = TR_MIN(s->info.n_ctx_train, (uint32_t)DEFAULT_CTX);
+	if (o->n_ctx > s->info.n_ctx_train)
+		return tr_err_set(err, TR_E_LIMIT, "context of %u tokens: the model was made for %u",
+			o->n_ctx, s->info.n_ctx_train);
+	if (!o->n_batch)
+		o->n_batch = DEFAULT_BATCH;
+	if (o->n_batch > MAX_BATCH)
+		return tr_err_set(err, TR_E_LIMIT, "prefill chunk of %u tokens, at most %u",
+			o->n_batch, MAX_BATCH);
+	o->n_batch = TR_MIN(o->n_batch, o->n_ctx);
+	return 0;
+}
+
+/* Where 100% means every expert, it is counted in what the tier takes for one. */
+static uint64_t slots_bytes(const struct tr_catalog *c)
+{
+	return c->n_unit * tr_cache_slot_bytes_for(c, TR_STORE_EXTENT_ALIGN);
+}
+
+static uint64_t extents_bytes(const struct tr_catalog *c)
+{
+	uint64_t bytes = 0;
+	size_t i;
+
+	for (i = 0; i < c->n_unit; i++)
+		bytes += TR_ALIGN_UP(c->units[i].bytes, (uint64_t)TR_STORE_EXTENT_ALIGN);
+	return bytes;
+}
+
+/* Two tiers in one directory would make each other's store anew at every start. */
+static int check_distinct(const struct tr_setup *s, const char *dir, struct tr_err *err)
+{
+	struct stat a, b;
+	size_t i;
+
+	for (i = 0; i < s->n_pmem; i++)
+		if (!stat(dir, &a) && !stat(s->pmem[i].dir, &b) && a.st_dev == b.st_dev &&
+			a.st_ino == b.st_ino)
+			return tr_err_set(err, TR_E_INVALID,
+				"--pmem %s: the same directory is given twice", dir);
+	return 0;
+}
+
+/* "PATH" or "PATH:SIZE". What follows the last colon is a size only if it reads as one, so a path
+ * may hold colons. */
+static int parse_pmem(struct tr_setup *s, const char *text, struct tr_err *err)
+{
+	struct tr_pmem_opt *p = &s->pmem[s->n_pmem];
+	const char *colon = strrchr(text, ':');
+	uint64_t size = 0, room;
+	int rc;
+
+	if (colon && tr_opt_size("--pmem", colon + 1, extents_bytes(s->catalog), &size, NULL))
+		colon = NULL;
+	p->dir = colon ? strndup(text, (size_t)(colon - text)) : strdup(text);
+	if (!p->dir)
+		return tr_err_set(err, TR_E_NOMEM, "--pmem: out of memory");
+	rc = check_distinct(s, p->dir, err);
+	s->n_pmem++;
+	if (!rc)
+		rc = tr_store_room(s->model, p->dir, &room, err);
+	if (rc)
+		return rc;
+	if (colon && size > room) {
+		char want[32], has[32];
+
+		return tr_err_set(err, TR_E_LIMIT, "--pmem %s: %s asked for, %s can be had", p->dir,
+			tr_opt_human(size, want, sizeof(want)), tr_opt_human(room, has, sizeof(has)));
+	}
+	p->bytes = colon ? size : room;
+	return 0;
+}
+
+static int parse_vram(const struct tr_setup *s, const char *text, struct tr_err *err)
+{
+	const char *why;
+	uint64_t bytes = 0;
+	int rc = text ? tr_opt_size("--vram", text, s->catalog->bytes, &bytes, err) : 0;
+
+	if (rc || !bytes)
+		return rc;
+	tr_device_count(&why);
+	return tr_err_set(err, TR_E_UNSUPPORTED, "--vram %s: no GPU can be used (%s); only 0 works",
+		text, why);
+}
+
+static int pick_dram(struct tr_setup *s, const struct tr_engine_opts *o, struct tr_err *err)
+{
+	uint64_t available, reserve, fixed;
+
+	if (o->dram)
+		return tr_opt_size("--dram", o->dram, slots_bytes(s->catalog), &s->dram_bytes, err);
+	available = tr_memory_available();
+	reserve = TR_MAX(available / RESERVE_SHARE, (uint64_t)RESERVE_MIN);
+	fixed = s->plan.resident_bytes + s->plan.kv_bytes + reserve;
+	s->dram_bytes = available > fixed ? available - fixed : 0;
+	s->dram_bytes = TR_MIN(s->dram_bytes, slots_bytes(s->catalog));
+	return 0;
+}
+
+static int place(struct tr_setup *s, struct tr_err *err)
+{
+	struct tr_place_tier tiers[TR_MAX_TIER];
+	size_t i;
+
+	for (i = 0; i < s->n_pmem; i++)
+		tiers[i] = (struct tr_place_tier){ s->pmem[i].bytes, TR_STORE_EXTENT_ALIGN };
+	s->home = tr_calloc(s->catalog->n_unit, sizeof(*s->home));
+	if (!s->home)
+		return tr_err_set(err, TR_E_NOMEM, "plan: out of memory");
+	return tr_place_plan(s->home, s->catalog, tiers, s->n_pmem, err);
+}
+
+static void describe_tiers(struct tr_setup *s)
+{
+	struct tr_plan *p = &s->plan;
+	uint64_t slot = tr_cache_slot_bytes_for(s->catalog, TR_STORE_EXTENT_ALIGN);
+	struct tr_plan_tier *t = p->tier;
+	size_t i;
+
+	snprintf(t->name, sizeof(t->name), "dram");
+	t->capacity_bytes = s->dram_bytes;
+	t->n_unit = slot ? TR_MIN(s->dram_bytes / slot, p->n_unit) : 0;
+	t->bytes = t->n_unit * slot;
+	for (i = 0; i < s->n_pmem; i++) {
+		t = &p->tier[1 + i];
+		snprintf(t->name, sizeof(t->name), "pmem:%s", s->pmem[i].dir);
+		t->capacity_bytes = TR_MIN(s->pmem[i].bytes, extents_bytes(s->catalog));
+	}
+	snprintf(p->tier[1 + s->n_pmem].name, sizeof(t->name), "nvme");
+	p->n_tier = s->n_pmem + 2;
+	for (i = 0; i < s->catalog->n_unit; i++) {
+		t = &p->tier[1 + TR_MIN((size_t)s->home[i], s->n_pmem)];
+		t->n_unit++;
+		t->bytes += s->catalog->units[i].bytes;
+	}
+}
+
+static void describe(struct tr_setup *s, const struct tr_engine_opts *o)
+{
+	const struct tr_catalog *c = s->catalog;
+
+	s->plan = (struct tr_plan){
+		.n_layer = s->info.n_layer,
+		.n_moe_layer = (uint32_t)c->n_moe_layer,
+		.n_expert = c->n_expert,
+		.n_expert_used = c->n_used,
+		.n_unit = c->n_unit,
+		.unit_bytes_max = c->unit_bytes_max,
+		.expert_bytes = c->bytes,
+		.resident_bytes = tr_resident_bytes_of(s->model),
+		.kv_bytes = tr_kv_bytes(o->kv_type, s->info.n_layer, o->n_ctx, s->info.kv_width),
+		.floor_bytes = c->floor_bytes,
+		.n_ctx = o->n_ctx,
+	};
+}
+
+int tr_setup_open(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *err)
+{
+	size_t i;
+	int rc;
+
+	memset(s, 0, sizeof(*s));
+	if (!o->model_path)
+		return tr_err_set(err, TR_E_INVALID, "no model file was given");
+	if (o->n_pmem > TR_MAX_TIER - 2)
+		return tr_err_set(err, TR_E_LIMIT, "--pmem: %zu paths, at most %d", o->n_pmem,
+			TR_MAX_TIER - 2);
+	rc = tr_model_open(&s->model, o->model_path, err);
+	if (rc)
+		return rc;
+	s->arch = tr_arch_by_name(s->model->arch, err);
+	rc = s->arch ? tr_catalog_build(&s->catalog, s->model, err) : TR_E_UNSUPPORTED;
+	if (!rc)
+		rc = s->arch->bind(&s->am, s->model, s->catalog, &s->info, err);
+	if (!rc)
+		rc = pick_context(s, o, err);
+	if (rc)
+		goto fail;
+	describe(s, o);
+	rc = parse_vram(s, o->vram, err);
+	if (!rc)
+		rc = pick_dram(s, o, err);
+	for (i = 0; i < o->n_pmem && !rc; i++)
+		rc = parse_pmem(s, o->pmem[i], err);
+	if (!rc)
+		rc = place(s, err);
+	if (rc)
+		goto fail;
+	describe_tiers(s);
+	return 0;
+fail:
+	tr_setup_close(s);
+	return rc;
+}
+
+void tr_setup_close(struct tr_setup *s)
+{
+	size_t i;
+
+	if (s->am)
+		s->arch->unbind(s->am);
+	for (i = 0; i < s->n_pmem; i++)
+		free(s->pmem[i].dir);
+	free(s->home);
+	tr_catalog_free(s->catalog);
+	tr_model_close(s->model);
+	memset(s, 0, sizeof(*s));
+}
+
+int tr_engine_plan(const struct tr_engine_opts *opts, struct tr_plan *plan, struct tr_err *err)
+{
+	struct tr_engine_opts o = *opts;
+	struct tr_setup s;
+	int rc = tr_setup_open(&s, &o, err);
+
+	if (rc)
+		return rc;
+	*plan = s.plan;
+	tr_setup_close(&s);
+	return 0;
+}
+
+int tr_engine_plan_units(const struct tr_engine_opts *opts,
+	int (*each)(void *ctx, const struct tr_unit_info *unit), void *ctx, struct tr_err *err)
+{
+	struct tr_engine_opts o = *opts;
+	struct tr_setup s;
+	int rc = tr_setup_open(&s, &o, err), p;
+	size_t i;
+
+	for (i = 0; !rc && i < s.catalog->n_unit; i++) {
+		const struct tr_unit *u = &s.catalog->units[i];
+		struct tr_unit_info info = { u->layer, u->expert, u->bytes, { { 0 } },
+			1 + (uint32_t)TR_MIN((size_t)s.home[i], s.n_pmem) };
+
+		for (p = 0; p < TR_N_PART; p++) {
+			info.part[p].shard = u->part[p].shard;
+			info.part[p].off = u->part[p].off;
+			info.part[p].bytes = u->part[p].bytes;
+		}
+		rc = each(ctx, &info);
+	}
+	if (s.model)
+		tr_setup_close(&s);
+	return rc;
+}

@@ -1,0 +1,38 @@
+/*
+ * plan.h - everything that is decided before weights are read: sizes, homes, context.
+ *
+ * tr_setup_open does the whole of it for an engine and for the calls that only ask
+ * (tr_engine_plan, tr_engine_plan_units).
+ */
+#ifndef TR_ENGINE_PLAN_H
+#define TR_ENGINE_PLAN_H
+
+#include "engine/arch.h"
+
+struct tr_pmem_opt {
+	char *dir;
+	uint64_t bytes;	    /* given, or what there is room for */
+};
+
+struct tr_setup {
+	struct tr_model *model;
+	struct tr_catalog *catalog;
+	const struct tr_arch_ops *arch;
+	void *am; /* the bound architecture */
+	struct tr_arch_info info;
+	struct tr_plan plan;
+	uint32_t *home;	    /* [n_unit] index of the persistent memory, or TR_HOME_FILE */
+	size_t n_pmem;
+	struct tr_pmem_opt pmem[TR_MAX_TIER];
+	uint64_t dram_bytes;
+};
+
+/* opts->n_ctx and n_batch are filled in. */
+int tr_setup_open(struct tr_setup *setup, struct tr_engine_opts *opts, struct tr_err *err);
+void tr_setup_close(struct tr_setup *setup);
+
+/* Memory that the process may still take: the least of what the kernel calls available and what
+ * the control groups it is in leave. */
+uint64_t tr_memory_available(void);
+
+#endif

@@ -1,0 +1,203 @@
+/*
+ * t_reference.c - the demo model against reference logits that a float32 implementation computed.
+ *
+ * t_reference         models/demo-q4_0.gguf against models/reference-q4_0.json
+ * TR_DEMO_F16=FILE    the F16 file against models/reference-f16.json: there activations are floats
+ *                     on both sides, so logits agree to 2e-2 and expert ids exactly.
+ *
+ * Tolerance for Q4_0: the reference multiplies dequantised weights with float activations; the engine
+ * rounds activations to int8 (8 bits: a relative error of about 2^-8 of each block's maximum per
+ * matrix input). Over 6 layers that moves a logit by a few tenths at most: 0.34 was measured for
+ * another engine that quantises activations the same way. A greedy token may only differ where the
+ * reference's own margin between first and second is below twice the tolerance, since each of the two
+ * logits may move by it.
+ */
+#include "test.h"
+#include "base/mem.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+
+struct fixture {
+	json_t *prompts;
+	struct tr_engine *engine;
+	double tolerance;
+	double margin; /* greedy tokens must agree where the reference's margin is above this */
+	bool check_experts;
+};
+
+static char *source_path(const char *name)
+{
+	static char path[4096];
+
+	snprintf(path, sizeof(path), "%s/models/%s", getenv("TR_SRCDIR"), name);
+	return path;
+}
+
+static int open_fixture(void **state)
+{
+	static struct fixture f;
+	const char *f16 = getenv("TR_DEMO_F16");
+	struct tr_engine_opts opts = { .n_ctx = 512, .n_thread = 2, .kv_type = TR_KV_F32 };
+	struct tr_err err;
+	json_t *root;
+
+	f.check_experts = f16 != NULL;
+	f.tolerance = f16 ? 2e-2 : 0.35;
+	f.margin = f16 ? 0.05 : 2 * f.tolerance;
+	root = json_load_file(source_path(f16 ? "reference-f16.json" : "reference-q4_0.json"), 0,
+		NULL);
+	f.prompts = json_object_get(root, "prompts");
+	opts.model_path = f16 ? f16 : source_path("demo-q4_0.gguf");
+	if (tr_engine_open(&f.engine, &opts, &err)) {
+		print_error("%s\n", err.msg);
+		return -1;
+	}
+	*state = &f;
+	return 0;
+}
+
+static int close_fixture(void **state)
+{
+	struct fixture *f = *state;
+
+	tr_engine_close(f->engine);
+	return 0;
+}
+
+static size_t ids_of(json_t *array, int32_t *ids, size_t cap)
+{
+	size_t i, n = json_array_size(array);
+
+	assert_true(n <= cap);
+	for (i = 0; i < n; i++)
+		ids[i] = (int32_t)json_integer_value(json_array_get(array, i));
+	return n;
+}
+
+static struct tr_session *session_after(struct fixture *f, json_t *prompt)
+{
+	struct tr_session *s;
+	struct tr_err err;
+	int32_t ids[512];
+	size_t n = ids_of(json_object_get(prompt, "ids"), ids, 512);
+
+	if (tr_session_new(&s, f->engine, &err) || tr_session_feed(s, ids, n, &err))
+		fail_msg("%s", err.msg);
+	return s;
+}
+
+static void top_logits_agree_with_the_reference(void **state)
+{
+	struct fixture *f = *state;
+	double worst = 0;
+	json_t *prompt;
+	size_t p, i;
+
+	json_array_foreach(f->prompts, p, prompt) {
+		struct tr_session *s = session_after(f, prompt);
+		json_t *top = json_object_get(prompt, "top10");
+
+		for (i = 0; i < json_array_size(top); i++) {
+			json_t *pair = json_array_get(top, i);
+			json_int_t id = json_integer_value(json_array_get(pair, 0));
+			double want = json_number_value(json_array_get(pair, 1));
+
+			worst = fmax(worst, fabs(tr_session_logits(s)[id] - want));
+		}
+		tr_session_free(s);
+	}
+	print_message("# largest difference of a top-10 logit: %.5f\n", worst);
+	assert_true(worst <= f->tolerance);
+}
+
+/* The margin of step i: one for each step, or the smallest of all. */
+static double margin_at(json_t *prompt, size_t i)
+{
+	json_t *gaps = json_object_get(prompt, "top2_gap");
+
+	return gaps ? json_number_value(json_array_get(gaps, i)) :
+		      json_number_value(json_object_get(prompt, "greedy32_min_top2_gap"));
+}
+
+static int32_t argmax(const float *x, size_t n)
+{
+	size_t i, at = 0;
+
+	for (i = 1; i < n; i++)
+		if (x[i] > x[at])
+			at = i;
+	return (int32_t)at;
+}
+
+static void greedy_continuation_agrees_where_the_margin_is_clear(void **state)
+{
+	struct fixture *f = *state;
+	size_t n_vocab = tr_vocab_size(tr_engine_tokenizer(f->engine));
+	size_t p, i, same = 0, total = 0;
+	json_t *prompt;
+
+	json_array_foreach(f->prompts, p, prompt) {
+		struct tr_session *s = session_after(f, prompt);
+		int32_t want[32];
+		size_t n = ids_of(json_object_get(prompt, "greedy32"), want, 32);
+
+		for (i = 0; i < n; i++, total++) {
+			int32_t id = argmax(tr_session_logits(s), n_vocab);
+
+			if (id == want[i])
+				same++;
+			else if (margin_at(prompt, i) > f->margin)
+				fail_msg("prompt %zu, token %zu: %d, reference %d with a margin of %.3f",
+					p, i, id, want[i], margin_at(prompt, i));
+			/* Follow the reference, so that every step is compared. */
+			assert_int_equal(tr_session_feed(s, &want[i], 1, NULL), 0);
+		}
+		tr_session_free(s);
+	}
+	print_message("# %zu of %zu greedy tokens are the reference's\n", same, total);
+	assert_true(same * 100 >= total * 97);
+}
+
+static void experts_of_the_last_token_are_the_references(void **state)
+{
+	struct fixture *f = *state;
+	json_t *prompt, *want, *weights;
+	const char *layer;
+	size_t p, i;
+
+	if (!f->check_experts)
+		skip();
+	json_array_foreach(f->prompts, p, prompt) {
+		struct tr_session *s = session_after(f, prompt);
+
+		json_object_foreach(json_object_get(prompt, "experts_last_token"), layer, want) {
+			uint32_t ids[8];
+			float w[8];
+			size_t n = tr_session_routing(s, (uint32_t)atoi(layer), ids, w, 8);
+
+			weights = json_object_get(
+				json_object_get(prompt, "expert_weights_last_token"), layer);
+			assert_int_equal(n, json_array_size(want));
+			for (i = 0; i < n; i++) {
+				assert_int_equal(ids[i],
+					json_integer_value(json_array_get(want, i)));
+				assert_true(fabs(w[i] - json_number_value(
+						json_array_get(weights, i))) < 5e-3);
+			}
+		}
+		tr_session_free(s);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(top_logits_agree_with_the_reference),
+		cmocka_unit_test(greedy_continuation_agrees_where_the_margin_is_clear),
+		cmocka_unit_test(experts_of_the_last_token_are_the_references),
+	};
+
+	return cmocka_run_group_tests(tests, open_fixture, close_fixture);
+}
