@@ -1,0 +1,215 @@
+/*
+ * t_invariance.c - output never depends on placement.
+ *
+ * One run with everything in DRAM, one thread and scalar kernels gives ids and the bits of the last
+ * logits. Every other setting must give the same: tier sizes, persistent memory, policies, I/O
+ * methods, prefill chunks, threads, instruction sets. The model is the demo model, and the same model
+ * with the gate of its experts as Q8_0, up as F16 and down as Q8_0, which this test writes.
+ */
+#include "test.h"
+#include "base/mem.h"
+#include "compute/kernels.h"
+#include "model/model.h"
+
+#include "requant.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define N_PROMPT 40
+#define N_GEN 24
+
+struct result {
+	int32_t ids[N_GEN];
+	uint64_t logits_hash;
+	struct tr_stats stats;
+};
+
+struct setting {
+	const char *name;
+	const char *cpu, *io, *dram, *pmem, *policy;
+	unsigned n_thread, n_batch;
+};
+
+/* The floor of the demo model is 20 of 320 experts, 1.1 MB as Q4_0. Rows vary one thing at a time, then several. */
+static const struct setting settings[] = {
+	{ "dram 0", "avx512", "uring", "0", NULL, "lru", 2, 16 },
+	{ "dram 0, one token a chunk", "avx2", "uring", "0", NULL, "lru", 2, 1 },
+	{ "half the floor", "avx2", "uring", "600K", NULL, "lru", 2, 16 },
+	{ "a quarter", "avx2", "uring", "25%", NULL, "lru", 2, 16 },
+	{ "everything", "avx2", "uring", "100%", NULL, "lru", 2, 16 },
+	{ "lfu", "avx2", "uring", "25%", NULL, "lfu", 2, 16 },
+	{ "none", "avx2", "uring", "25%", NULL, "none", 2, 16 },
+	{ "none, threads", "avx512", "threads", "25%", NULL, "none", 1, 7 },
+	{ "threads", "avx2", "threads", "10%", NULL, "lru", 2, 16 },
+	{ "sync", "avx2", "sync", "10%", NULL, "lfu", 2, 16 },
+	{ "pmem only", "avx2", "uring", "0", "100%", "lru", 2, 16 },
+	{ "pmem a third", "avx2", "uring", "25%", "33%", "lru", 2, 16 },
+	{ "pmem a third, none", "avx512", "sync", "0", "33%", "none", 2, 5 },
+	{ "pmem a third, avx512", "avx512", "threads", "10%", "33%", "lfu", 2, 40 },
+	{ "one thread", "avx512", "uring", "25%", NULL, "lru", 1, 16 },
+	{ "five threads", "avx2", "uring", "25%", NULL, "lru", 5, 16 },
+	{ "scalar", "scalar", "uring", "25%", NULL, "lru", 2, 16 },
+	{ "avx2", "avx2", "uring", "25%", NULL, "lru", 2, 16 },
+	{ "avx512", "avx512", "uring", "25%", NULL, "lru", 2, 16 },
+	{ "chunks of 1", "avx512", "uring", "50%", NULL, "lru", 2, 1 },
+	{ "chunks of 3", "avx512", "uring", "50%", NULL, "lru", 2, 3 },
+	{ "chunks of 40", "avx512", "uring", "50%", NULL, "lru", 2, 40 },
+};
+
+static char work_dir[4096];
+
+static uint64_t hash_floats(const float *x, size_t n)
+{
+	const uint8_t *p = (const uint8_t *)x;
+	uint64_t h = 1469598103934665603u;
+	size_t i;
+
+	for (i = 0; i < n * sizeof(*x); i++)
+		h = (h ^ p[i]) * 1099511628211u;
+	return h;
+}
+
+static int32_t argmax(const float *x, size_t n)
+{
+	size_t i, at = 0;
+
+	for (i = 1; i < n; i++)
+		if (x[i] > x[at])
+			at = i;
+	return (int32_t)at;
+}
+
+static void run(const char *model, const struct setting *st, struct result *out)
+{
+	char pmem[4200];
+	const char *pmem_list[] = { pmem };
+	struct tr_engine_opts opts = { .model_path = model, .n_ctx = 128, .cpu = st->cpu,
+		.io = st->io, .dram = st->dram, .policy = st->policy, .n_thread = st->n_thread,
+		.n_batch = st->n_batch };
+	struct tr_engine *e;
+	struct tr_session *s;
+	struct tr_err err;
+	int32_t prompt[N_PROMPT];
+	size_t n_vocab, i;
+	const float *logits;
+
+	if (st->pmem) {
+		snprintf(pmem, sizeof(pmem), "%s:%s", work_dir, st->pmem);
+		opts.pmem = pmem_list;
+		opts.n_pmem = 1;
+	}
+	if (tr_engine_open(&e, &opts, &err) || tr_session_new(&s, e, &err))
+		fail_msg("%s: %s", st->name, err.msg);
+	for (i = 0; i < N_PROMPT; i++)
+		prompt[i] = (int32_t)(37 * i * i + 11 * i + 300) % 4000;
+	if (tr_session_feed(s, prompt, N_PROMPT, &err))
+		fail_msg("%s: %s", st->name, err.msg);
+	n_vocab = tr_vocab_size(tr_engine_tokenizer(e));
+	logits = tr_session_logits(s);
+	for (i = 0; i < N_GEN; i++) {
+		out->ids[i] = argmax(logits, n_vocab);
+		if (tr_session_feed(s, &out->ids[i], 1, &err))
+			fail_msg("%s: %s", st->name, err.msg);
+	}
+	out->logits_hash = hash_floats(logits, n_vocab);
+	tr_engine_stats(e, &out->stats);
+	tr_session_free(s);
+	tr_engine_close(e);
+}
+
+static enum tr_isa isa_of(const char *name)
+{
+	return !strcmp(name, "avx512") ? TR_ISA_AVX512 :
+	       !strcmp(name, "avx2")   ? TR_ISA_AVX2 :
+					 TR_ISA_SCALAR;
+}
+
+/* A setting whose instruction set this machine lacks runs with the scalar kernels. */
+static struct setting adapt(const struct setting *st)
+{
+	struct setting s = *st;
+
+	if (!tr_kernels_get(isa_of(s.cpu)))
+		s.cpu = "scalar";
+	return s;
+}
+
+static void check_stats(const struct setting *st, const struct tr_stats *stats)
+{
+	const struct tr_tier_stats *dram = &stats->tier[0], *nvme = &stats->tier[stats->n_tier - 1];
+
+	assert_string_equal(dram->name, "dram");
+	assert_string_equal(nvme->name, "nvme");
+	assert_int_equal(stats->n_tier, st->pmem ? 3 : 2);
+	assert_true(dram->hits + dram->misses > 0);
+	if (st->pmem && !strcmp(st->pmem, "100%"))
+		assert_int_equal(nvme->bytes, 0);
+	else if (!strcmp(st->dram, "0"))
+		assert_true(nvme->bytes > 0);
+	if (st->pmem)
+		assert_true(stats->tier[1].hits > 0);
+	if (!strcmp(st->dram, "100%"))
+		assert_true(dram->hits > 0 && stats->evictions == 0);
+}
+
+static void run_matrix(const char *model)
+{
+	static const struct setting base = { "base", "scalar", "sync", "100%", NULL, "lru", 1, 16 };
+	struct result want, got;
+	size_t i;
+
+	run(model, &base, &want);
+	for (i = 0; i < TR_ARRAY_LEN(settings); i++) {
+		struct setting st = adapt(&settings[i]);
+
+		run(model, &st, &got);
+		if (memcmp(got.ids, want.ids, sizeof(want.ids)))
+			fail_msg("%s: token ids differ", st.name);
+		if (got.logits_hash != want.logits_hash)
+			fail_msg("%s: the bits of the logits differ", st.name);
+		check_stats(&st, &got.stats);
+	}
+}
+
+static char *demo_path(void)
+{
+	static char path[4096];
+
+	snprintf(path, sizeof(path), "%s/models/demo-q4_0.gguf", getenv("TR_SRCDIR"));
+	return path;
+}
+
+static void every_setting_gives_the_same_bits_with_q4_0_experts(void **state)
+{
+	(void)state;
+	run_matrix(demo_path());
+}
+
+static void every_setting_gives_the_same_bits_with_mixed_experts(void **state)
+{
+	static const uint32_t type[] = { TR_QUANT_Q8_0, TR_QUANT_F16, TR_QUANT_Q8_0 };
+	char path[4200];
+	struct tr_err err;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/mixed.gguf", work_dir);
+	if (!requant_experts(demo_path(), path, type, &err))
+		fail_msg("%s", err.msg);
+	run_matrix(path);
+	unlink(path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_setting_gives_the_same_bits_with_mixed_experts),
+		cmocka_unit_test(every_setting_gives_the_same_bits_with_q4_0_experts),
+	};
+	const char *build = getenv("TR_BUILDDIR");
+
+	snprintf(work_dir, sizeof(work_dir), "%s/tests/invariance.dir", build ? build : "/tmp");
+	mkdir(work_dir, 0755);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
