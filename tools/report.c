@@ -154,7 +154,7 @@ static void print_tiers(FILE *out, const struct tr_stats *s)
 		uint64_t n_use = tier->hits + tier->misses;
 
 		tr_table_add(&t, "%s", tier->name);
-		if (tier->capacity_bytes || tier->used_bytes || i + 1 < s->n_tier)
+		if (tier->capacity_bytes || i + 1 < s->n_tier)
 			tr_table_add_bytes(&t, tier->capacity_bytes);
 		else
 			tr_table_add(&t, "-");
