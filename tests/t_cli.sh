@@ -1,0 +1,352 @@
+#!/bin/sh
+# The command line as its users meet it: the built tierra, the bundled model.
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/tap.sh
+. "$here/tap.sh"
+tierra=${TR_BUILDDIR:-.}/tools/tierra
+model=${TR_SRCDIR:-$here/..}/models/demo-q4_0.gguf
+prompt="The quick brown fox"
+
+# run STATUS ARGUMENT... - runs tierra with output in $dir/out and $dir/err; fails when it does not
+# exit with STATUS.
+run()
+{
+	want=$1
+	shift
+	status=0
+	"$tierra" "$@" >"$dir/out" 2>"$dir/err" </dev/null || status=$?
+	[ "$status" -eq "$want" ] && return
+	echo "exit status $status, not $want: tierra $*"
+	head -n 20 "$dir/err"
+	return 1
+}
+
+generate()
+{
+	want=$1
+	shift
+	run "$want" generate -m "$model" --temp 0 -t 2 "$@"
+}
+
+# says TEXT - standard error has it.
+says()
+{
+	grep -qF -e "$1" "$dir/err" && return
+	echo "standard error does not say '$1':"
+	cat "$dir/err"
+	return 1
+}
+
+# json EXPRESSION - holds for j, the parsed standard output.
+json()
+{
+	python3 -c 'import json, sys
+j = json.load(open(sys.argv[1], encoding="utf-8"))
+if not eval(sys.argv[2]):
+    print(json.dumps(j)[:2000])
+    sys.exit(sys.argv[2])' "$dir/out" "$1"
+}
+
+help_and_version()
+{
+	run 0 --help
+	grep -q generate "$dir/out"
+	run 0 --version
+	grep -q '^tierra [0-9]' "$dir/out"
+	for command in generate inspect policies; do
+		run 0 "$command" --help
+		grep -q '^Usage: tierra' "$dir/out"
+	done
+}
+
+unknown_command()
+{
+	run 2 genrate
+	says "unknown command 'genrate'"
+	says "generate inspect policies"
+	run 2
+	says "Usage: tierra COMMAND"
+}
+
+usage_errors()
+{
+	run 2 generate -p x
+	says "no model given"
+	run 2 generate -m "$model"
+	says "no prompt given"
+	run 2 generate -m "$model" -p x -f y
+	says "exclude each other"
+	run 2 generate -m "$model" -p x -n many
+	says "-n: 'many' is not a whole number"
+	run 2 generate -m "$model" -p x --temp hot
+	says "--temp: 'hot' is not a number"
+	run 2 generate -m "$model" -p x --top-p 1.5
+	says "1.5 is not in 0 to 1"
+	run 2 generate -m "$model" -p x --cpu sse
+	says "none of: scalar avx2 avx512"
+	run 2 generate -m "$model" -p x --io mmap
+	says "none of: uring threads sync"
+	run 2 generate -m "$model" -p x --logprobs 2
+	says "needs --output json"
+	run 2 generate -m "$model" -p x --stop ""
+	says "--stop"
+	run 2 generate -m "$model" -p x --nonsense
+	run 2 generate -m "$model" -p x --dram 12Q
+	says "12Q"
+	run 2 generate -m "$model" -p x y
+}
+
+unknown_policy()
+{
+	run 2 generate -m "$model" -p x --policy mru
+	says "'mru' is none of: "
+	for policy in none lru lfu; do
+		says "$policy"
+	done
+}
+
+missing_files()
+{
+	run 1 generate -m "$dir/nothing.gguf" -p x
+	says "$dir/nothing.gguf"
+	generate 1 -f "$dir/nothing.txt"
+	says "$dir/nothing.txt"
+	run 1 inspect "$dir/nothing.gguf"
+	says "$dir/nothing.gguf"
+	echo "this is no model" >"$dir/no.gguf"
+	run 1 inspect "$dir/no.gguf"
+	says "$dir/no.gguf"
+}
+
+prompt_too_long()
+{
+	generate 1 -c 8 -p "one two three four five six seven eight nine ten eleven twelve"
+	says "the prompt has "
+	says "the context holds 8"
+	[ ! -s "$dir/out" ]
+}
+
+empty_prompt()
+{
+	generate 1 -p ""
+	says "the prompt has no tokens"
+}
+
+stdout_is_text()
+{
+	generate 0 -p "$prompt" -n 12
+	cp "$dir/out" "$dir/text"
+	says "decode"
+	says "nvme"
+	generate 0 -p "$prompt" -n 12 -q --dram 25%
+	[ ! -s "$dir/err" ] || { cat "$dir/err"; return 1; }
+	cmp "$dir/out" "$dir/text"
+}
+
+text_is_json_text()
+{
+	generate 0 -p "$prompt" -n 12
+	cp "$dir/out" "$dir/text"
+	generate 0 -p "$prompt" -n 12 --output json
+	python3 -c 'import json, sys
+text = json.load(open(sys.argv[1], encoding="utf-8"))["text"]
+assert text.encode() == open(sys.argv[2], "rb").read(), text' "$dir/out" "$dir/text"
+}
+
+json_fields()
+{
+	generate 0 -p "$prompt" -n 6 --output json --logprobs 3 --dram 25%
+	json 'set(j) >= {"prompt_ids", "ids", "text", "stop_reason", "timings", "tiers", "logprobs"}'
+	json 'len(j["ids"]) == 6 and all(isinstance(i, int) for i in j["ids"] + j["prompt_ids"])'
+	json 'j["stop_reason"] == "length"'
+	json 'set(j["timings"]) == {"load", "prefill", "decode"}'
+	json 'all(set(t) == {"seconds", "tokens", "tokens_per_s"} for t in j["timings"].values())'
+	json 'j["timings"]["prefill"]["tokens"] == len(j["prompt_ids"]) > 0'
+	json 'j["timings"]["decode"]["tokens"] == 5 and j["timings"]["decode"]["seconds"] > 0'
+	json 'all(set(t) >= {"name", "capacity_bytes", "hits", "misses", "bytes", "wait_ms"}
+		for t in j["tiers"])'
+	json 'j["tiers"][-1]["bytes"] > 0 and sum(t["hits"] for t in j["tiers"]) > 0'
+	json '[l["id"] for l in j["logprobs"]] == j["ids"]'
+	json 'all(len(l["top"]) == 3 and l["top"][0] == {"id": l["id"], "logprob": l["logprob"]}
+		for l in j["logprobs"])'
+	json 'all(l["top"][0]["logprob"] >= l["top"][1]["logprob"] >= l["top"][2]["logprob"]
+		and l["logprob"] < 0 for l in j["logprobs"])'
+}
+
+prompt_from_stdin()
+{
+	generate 0 -p "$prompt" -n 8
+	mv "$dir/out" "$dir/text"
+	echo "$prompt" | "$tierra" generate -m "$model" --temp 0 -t 2 -f - -n 8 -q >"$dir/out"
+	cmp "$dir/out" "$dir/text"
+	printf %s "$prompt" >"$dir/prompt"
+	generate 0 -f "$dir/prompt" -n 8
+	cmp "$dir/out" "$dir/text"
+}
+
+stop_string_cuts()
+{
+	generate 0 -p "$prompt" -n 24 --ignore-eos
+	# Eight characters from the middle of the text span several tokens of this vocabulary.
+	cp "$dir/out" "$dir/text"
+	stop=$(python3 -c 'import sys
+text = open(sys.argv[1], encoding="utf-8", newline="").read()
+sys.stdout.buffer.write(text[8:16].rstrip("\n").encode())' "$dir/text")
+	generate 0 -p "$prompt" -n 24 --ignore-eos --stop "$stop" --output json
+	python3 -c 'import json, sys
+j = json.load(open(sys.argv[1], encoding="utf-8"))
+text, stop = open(sys.argv[2], encoding="utf-8", newline="").read(), sys.argv[3]
+assert j["stop_reason"] == "stop", j["stop_reason"]
+assert j["text"] == text[:text.index(stop)], (j["text"], text, stop)
+assert len(j["ids"]) < 24' "$dir/out" "$dir/text" "$stop"
+}
+
+zero_tokens()
+{
+	generate 0 -p "$prompt" -n 0
+	[ ! -s "$dir/out" ]
+	says "prefill"
+}
+
+context_full()
+{
+	generate 0 -p "$prompt" -n -1 -c 24 --ignore-eos --output json
+	json 'j["stop_reason"] == "context"'
+	# The last token needs no room: it is not run through the model.
+	json 'len(j["prompt_ids"]) + len(j["ids"]) == 25'
+}
+
+same_seed_same_text()
+{
+	set -- -p "$prompt" -n 16 --ignore-eos --temp 1 -q
+	run 0 generate -m "$model" "$@" -s 5
+	mv "$dir/out" "$dir/five"
+	run 0 generate -m "$model" "$@" --seed 5 -t 1 --dram 0 --policy lfu
+	cmp "$dir/out" "$dir/five"
+	run 0 generate -m "$model" "$@" --seed 6
+	! cmp -s "$dir/out" "$dir/five"
+}
+
+floor_warning()
+{
+	generate 0 -p "$prompt" -n 2 --dram 256K
+	says "warning: the DRAM cache (256.0 KiB, 262144 bytes) is below one token's working set"
+	generate 0 -p "$prompt" -n 2 --dram 100%
+	! grep -q "working set" "$dir/err"
+}
+
+pmem_is_reused()
+{
+	mkdir -p "$dir/pmem"
+	generate 0 -p "$prompt" -n 8 --dram 1M
+	mv "$dir/out" "$dir/text"
+	for again in first second; do
+		generate 0 -p "$prompt" -n 8 --dram 1M --pmem "$dir/pmem:4M"
+		cmp "$dir/out" "$dir/text"
+		says "pmem:"
+		find "$dir/pmem" -type f -exec ls -i {} + >"$dir/$again"
+	done
+	test -s "$dir/first"
+	cmp "$dir/first" "$dir/second"
+}
+
+# Starts a long run, waits for the first text, interrupts it.
+interrupt()
+{
+	rm -f "$dir/out" "$dir/err"
+	"$tierra" generate -m "$model" --temp 0 -p "$prompt" -n -1 -c 1024 --ignore-eos --dram 0 \
+		>"$dir/out" 2>"$dir/err" </dev/null &
+	pid=$!
+	for _ in $(seq 600); do
+		[ -s "$dir/out" ] && break
+		sleep 0.05
+	done
+	kill -INT "$pid"
+	status=0
+	wait "$pid" || status=$?
+	[ "$status" -eq 130 ] || { echo "exit status $status"; return 1; }
+	says "interrupted"
+	says "nvme"
+	[ -s "$dir/out" ]
+}
+
+full_output()
+{
+	status=0
+	"$tierra" generate -m "$model" -p "$prompt" -n 4 -q >/dev/full 2>"$dir/err" || status=$?
+	[ "$status" -eq 1 ]
+	says "standard output"
+}
+
+inspect_text()
+{
+	run 0 inspect "$model" --dram 25%
+	grep -q 'general.architecture  *str  *deepseek2' "$dir/out"
+	grep -q 'Q4_0' "$dir/out"
+	grep -q '5 of 6 layers have 64 experts, 4 used per token: 320 in all' "$dir/out"
+	grep -q '^  nvme' "$dir/out"
+	run 0 inspect -m "$model" --tensors --units
+	grep -q 'blk.1.ffn_up_exps.weight' "$dir/out"
+	[ "$(sed -n '/^units/,$p' "$dir/out" | wc -l)" -eq 322 ]
+}
+
+inspect_json()
+{
+	run 0 inspect "$model" --json --dram 25%
+	json 'len(j["units"]) == j["plan"]["n_unit"] == 320'
+	json 'sum(u["bytes"] for u in j["units"]) == j["plan"]["expert_bytes"] == 17694720'
+	json 'any(m["key"] == "general.architecture" and m["value"] == "deepseek2"
+		for m in j["metadata"])'
+	json '{m["key"]: m["value"] for m in j["metadata"]}["deepseek2.expert_count"] == 64'
+	json 'sum(t["bytes"] for t in j["tensors"]) <= j["shards"][0]["file_bytes"]'
+	json 'all(u[p]["bytes"] > 0 for u in j["units"] for p in ("gate", "up", "down"))'
+	json 'j["plan"]["tiers"][-1]["name"] == "nvme"'
+	json 'all(u["home"] < len(j["plan"]["tiers"]) for u in j["units"])'
+}
+
+policies()
+{
+	run 0 policies
+	for policy in none lru lfu; do
+		grep -q "^$policy " "$dir/out"
+	done
+	run 2 policies more
+}
+
+# with_python NAME FUNCTION - for tests that look into JSON
+with_python()
+{
+	if command -v python3 >/dev/null; then
+		test_that "$@"
+	else
+		skip "$1" "no python3"
+	fi
+}
+
+test_that "help and version" help_and_version
+test_that "an unknown command lists the commands" unknown_command
+test_that "usage errors name the option" usage_errors
+test_that "an unknown policy lists the policies" unknown_policy
+test_that "missing and broken files are named" missing_files
+test_that "a prompt longer than the context is told with both numbers" prompt_too_long
+test_that "an empty prompt is refused" empty_prompt
+test_that "standard output has the text and nothing else" stdout_is_text
+with_python "the text is the text of the JSON" text_is_json_text
+with_python "the JSON has every field" json_fields
+test_that "the prompt comes from a file or standard input" prompt_from_stdin
+with_python "a stop string ends the text before it" stop_string_cuts
+test_that "-n 0 only runs the prompt" zero_tokens
+with_python "-n -1 fills the context" context_full
+test_that "the seed decides, not threads, tiers or policy" same_seed_same_text
+test_that "a cache below the floor is warned about" floor_warning
+test_that "what was copied to pmem is used again" pmem_is_reused
+test_that "an interrupt brings the summary and status 130" interrupt
+if [ -w /dev/full ]; then
+	test_that "a full disk under standard output is an error" full_output
+else
+	skip "a full disk under standard output is an error" "no /dev/full"
+fi
+test_that "inspect prints tables" inspect_text
+with_python "inspect prints JSON" inspect_json
+test_that "policies are listed" policies
+done_testing
