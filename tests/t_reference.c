@@ -1,9 +1,9 @@
 /*
  * t_reference.c - the demo model against reference logits that a float32 implementation computed.
  *
- * t_reference         models/demo-q4_0.gguf against models/reference-q4_0.json
- * TR_DEMO_F16=FILE    the F16 file against models/reference-f16.json: there activations are floats
- *                     on both sides, so logits agree to 2e-2 and expert ids exactly.
+ * t_reference       models/demo-q4_0.gguf against models/reference-q4_0.json
+ * t_reference FILE  the F16 file against models/reference-f16.json: there activations are floats on
+ *                   both sides, so logits agree to 2e-2 and expert ids exactly.
  *
  * Tolerance for Q4_0: the reference multiplies dequantised weights with float activations; the engine
  * rounds activations to int8 (8 bits: a relative error of about 2^-8 of each block's maximum per
@@ -35,10 +35,11 @@ static char *source_path(const char *name)
 	return path;
 }
 
+static const char *f16; /* path, or NULL */
+
 static int open_fixture(void **state)
 {
 	static struct fixture f;
-	const char *f16 = getenv("TR_DEMO_F16");
 	struct tr_engine_opts opts = { .n_ctx = 512, .n_thread = 2, .kv_type = TR_KV_F32 };
 	struct tr_err err;
 	json_t *root;
@@ -191,7 +192,7 @@ static void experts_of_the_last_token_are_the_references(void **state)
 	}
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(top_logits_agree_with_the_reference),
@@ -199,5 +200,6 @@ int main(void)
 		cmocka_unit_test(experts_of_the_last_token_are_the_references),
 	};
 
+	f16 = argc > 1 ? argv[1] : NULL;
 	return cmocka_run_group_tests(tests, open_fixture, close_fixture);
 }
