@@ -11,6 +11,9 @@ tr_build_packages="gcc libc6-dev make autoconf automake libtool pkg-config
 tr_test_packages="libcmocka-dev clang libclang-rt-dev python3 python3-venv mandoc shellcheck
 	xz-utils"
 
+# What the virtual machine of tests/vm needs.
+tr_vm_packages="qemu-system-x86 busybox-static ndctl daxctl e2fsprogs cpio numactl kmod"
+
 # tr_install_packages PACKAGE... - installs with apt-get those that are missing, through sudo when
 # not root. Fails with the command to run when it cannot.
 tr_install_packages()
