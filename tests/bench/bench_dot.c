@@ -4,8 +4,8 @@
  *   bench_dot [-t TYPE] [-i ISA] [-j THREADS] [-m MEGABYTES] [-n VALUES] [-r ROUNDS]
  *
  * Per type: a matrix of random valid blocks, larger than any cache, meets one activation (decode).
- * Around each pass a plain vector reader goes over the same bytes with the same threads; the best of
- * the rounds of both are compared. Then a part of the matrix meets 32 activations (prefill).
+ * In turn with it a plain vector reader goes over the same bytes with the same threads; the best
+ * rounds of both are compared. Then a part of the matrix meets 32 activations (prefill).
  * The clock is around the parallel loop alone. Run it on an idle machine, or in a session and
  * scheduling class of its own: setsid chrt -f 1 bench_dot ...
  */
@@ -64,7 +64,8 @@ static const struct {
 
 static void make_valid(const struct tr_quant *type, uint8_t *block, uint64_t bits)
 {
-	uint16_t half = (uint16_t)(0x2000 | (bits & 0x8fff)), bf = (uint16_t)(0x3f00 | (bits & 0x80ff));
+	uint16_t half = (uint16_t)(0x2000 | (bits & 0x8fff));
+	uint16_t bf = (uint16_t)(0x3f00 | (bits & 0x80ff));
 	float f = (float)(int32_t)bits * 0x1p-31f;
 
 	for (size_t i = 0; i < TR_ARRAY_LEN(half_at); i++)
@@ -159,9 +160,10 @@ static void read_rows(void *ctx, unsigned worker, size_t begin, size_t end)
 
 static double seconds(struct bench *b, tr_pool_fn *fn)
 {
+	size_t grain = TR_MAX(GRAIN_BYTES / b->row_bytes / 4 * 4, (size_t)4);
 	uint64_t start = tr_now_ns(&tr_clock_real);
 
-	tr_pool_run(b->pool, fn, b, b->n_row, TR_MAX(GRAIN_BYTES / b->row_bytes / 4 * 4, (size_t)4));
+	tr_pool_run(b->pool, fn, b, b->n_row, grain);
 	return (double)(tr_now_ns(&tr_clock_real) - start) * 1e-9;
 }
 
@@ -192,18 +194,19 @@ static void bench_type(struct bench *b)
 
 static int bench_types(struct bench *b, const char *only)
 {
-	size_t rows = b->cap_bytes / (b->n / 256 * sizeof(struct tr_block_q2_k));
+	size_t row_bytes = b->n / 256 * sizeof(struct tr_block_q2_k); /* the shortest row */
+	size_t n_out = TR_MAX(b->cap_bytes, PREFILL_BYTES * N_ACT_PREFILL) / row_bytes;
 	int n_done = 0;
 
 	b->w = tr_pages_alloc(b->cap_bytes);
 	b->act = tr_calloc(N_ACT_PREFILL, tr_act_bytes(TR_ACT_F32, b->n));
-	b->out = tr_calloc(rows, sizeof(float) * 2);
+	b->out = tr_calloc(n_out, sizeof(float));
 	if (!b->w || !b->act || !b->out) {
 		fprintf(stderr, "bench_dot: out of memory\n");
 		return 1;
 	}
-	printf("%-7s %-7s %7s %9s %9s %7s %9s\n", "type", "isa", "threads", "GB/s", "plain", "share",
-		"GFLOP/s");
+	printf("%-7s %-7s %7s %9s %9s %7s %9s\n", "type", "isa", "threads", "GB/s", "plain",
+		"share", "GFLOP/s");
 	for (uint32_t id = 0; id < TR_QUANT_ID_END; id++) {
 		b->type = tr_quant_by_id(id);
 		if (!b->type || !b->k->dot[id] || (only && strcmp(only, b->type->name)))

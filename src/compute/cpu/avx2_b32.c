@@ -10,19 +10,19 @@
 #include "compute/cpu/step32.h"
 
 struct b32 {
-	size_t bytes;			       /* of a block */
-	bool is_signed;			       /* the codes are signed; off is 0 */
+	size_t bytes;	/* of a block */
+	bool is_signed; /* the codes are signed; off is 0 */
 	int off;
+	bool e8m0;	/* d is a power of two in a byte, not binary16 */
+	bool has_min;	/* m follows d */
 	__m256i (*codes)(const uint8_t *block);
-	bool e8m0;    /* d is a power of two in a byte, not binary16 */
-	bool has_min; /* m follows d */
 };
 
 /* Bit i of 32 to 16 or 0 in byte i. */
 TR_INLINE __m256i fifth_bits(const uint8_t *p)
 {
-	const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2,
-		2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+	const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2,
+		2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
 	const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201);
 	int h;
 	__m256i v;
@@ -69,8 +69,32 @@ TR_INLINE __m256i codes_mxfp4(const uint8_t *p)
 	return _mm256_shuffle_epi8(table, tr_avx2_nibbles(p + 1));
 }
 
+/* Eight binary16, stride bytes apart. */
+TR_INLINE __m256 halves(const uint8_t *p, size_t stride)
+{
+	short h[STEP_BLOCKS];
+
+	TR_UNROLL
+	for (int i = 0; i < STEP_BLOCKS; i++)
+		memcpy(&h[i], p + (size_t)i * stride, 2);
+	return _mm256_cvtph_ps(_mm_setr_epi16(h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]));
+}
+
+/* d of eight blocks */
+TR_INLINE __m256 scales(const struct b32 *ty, const uint8_t *p)
+{
+	const size_t b = ty->bytes;
+
+	if (!ty->e8m0)
+		return halves(p, b);
+	return powers(_mm256_cvtepu8_epi32(_mm_setr_epi8((char)p[0], (char)p[b], (char)p[2 * b],
+		(char)p[3 * b], (char)p[4 * b], (char)p[5 * b], (char)p[6 * b], (char)p[7 * b], 0,
+		0, 0, 0, 0, 0, 0, 0)));
+}
+
+/* Step i of a tile. */
 TR_INLINE void step(const struct b32 *ty, __m256 acc[2][TR_TILE_ROWS][TR_TILE_ACTS],
-	const struct cursor *c, int nr, int nt)
+	const struct tr_tile *tile, const struct source *from, size_t i, int nr, int nt)
 {
 	float scale[TR_TILE_ROWS][TR_TILE_ACTS][STEP_BLOCKS];
 	float min[TR_TILE_ROWS][TR_TILE_ACTS][STEP_BLOCKS];
@@ -78,27 +102,30 @@ TR_INLINE void step(const struct b32 *ty, __m256 acc[2][TR_TILE_ROWS][TR_TILE_AC
 
 	TR_UNROLL
 	for (int r = 0; r < nr; r++) {
+		const uint8_t *w = from->w[r] + i * STEP_BLOCKS * ty->bytes;
+
+		tr_tile_prefetch(tile, w, STEP_BLOCKS * ty->bytes);
 		TR_UNROLL
 		for (int t = 0; t < nt; t++) {
-			__m256 dx = _mm256_loadu_ps(c->d[t]);
-			__m256 dw = ty->e8m0 ? powers(c->w[r], ty->bytes)
-					       : halves(c->w[r], ty->bytes);
+			__m256 dx = _mm256_loadu_ps(from->d[t] + i * STEP_BLOCKS);
 
-			_mm256_storeu_ps(scale[r][t], _mm256_mul_ps(dw, dx));
+			_mm256_storeu_ps(scale[r][t], _mm256_mul_ps(scales(ty, w), dx));
 			if (ty->has_min)
-				_mm256_storeu_ps(min[r][t], _mm256_mul_ps(halves(c->w[r] + 2, ty->bytes), dx));
+				_mm256_storeu_ps(min[r][t],
+					_mm256_mul_ps(halves(w + 2, ty->bytes), dx));
 		}
 	}
 	TR_UNROLL
-	for (int i = 0; i < STEP_BLOCKS; i++) {
+	for (int b = 0; b < STEP_BLOCKS; b++) {
 		__m256i codes[TR_TILE_ROWS];
 
 		TR_UNROLL
 		for (int r = 0; r < nr; r++)
-			codes[r] = ty->codes(c->w[r] + (size_t)i * ty->bytes);
+			codes[r] = ty->codes(from->w[r] +
+				(i * STEP_BLOCKS + (size_t)b) * ty->bytes);
 		TR_UNROLL
 		for (int t = 0; t < nt; t++) {
-			__m256i x = tr_avx2_load(c->q[t] + 32 * i);
+			__m256i x = tr_avx2_load(from->q[t] + i * STEP_VALUES + 32 * b);
 			__m256i start = tr_avx2_start(ty->off, x);
 			__m256 x4;
 
@@ -109,12 +136,12 @@ TR_INLINE void step(const struct b32 *ty, __m256 acc[2][TR_TILE_ROWS][TR_TILE_AC
 			for (int r = 0; r < nr; r++) {
 				__m256i sum = _mm256_madd_epi16(tr_avx2_pairs(ty->is_signed, ty->off,
 					codes[r], x, start), one);
-				__m256 *a = &acc[i % 2][r][t];
+				__m256 *a = &acc[b % 2][r][t];
 
-				*a = _mm256_fmadd_ps(_mm256_broadcast_ss(&scale[r][t][i]),
+				*a = _mm256_fmadd_ps(_mm256_broadcast_ss(&scale[r][t][b]),
 					_mm256_cvtepi32_ps(sum), *a);
 				if (ty->has_min)
-					*a = _mm256_fmadd_ps(_mm256_broadcast_ss(&min[r][t][i]), x4,
+					*a = _mm256_fmadd_ps(_mm256_broadcast_ss(&min[r][t][b]), x4,
 						*a);
 			}
 		}
@@ -126,36 +153,27 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 {
 	const struct b32 *ty = type;
 	__m256 acc[2][TR_TILE_ROWS][TR_TILE_ACTS];
-	struct cursor c;
+	struct source from;
 	struct padding pad;
+	size_t n_block = tile->n / 32, n_step = n_block / STEP_BLOCKS;
+	bool more = n_block % STEP_BLOCKS;
 
 	TR_UNROLL
 	for (int r = 0; r < nr; r++) {
-		c.w[r] = tile->w[r];
 		TR_UNROLL
 		for (int t = 0; t < nt; t++)
 			acc[0][r][t] = acc[1][r][t] = _mm256_setzero_ps();
 	}
-	TR_UNROLL
-	for (int t = 0; t < nt; t++) {
-		c.q[t] = (const int8_t *)tile->act[t];
-		c.d[t] = (const float *)(tile->act[t] + tile->d_off);
-	}
-	for (size_t i = 0, n_block = tile->n / 32; i < n_block; i += STEP_BLOCKS) {
-		if (n_block - i < STEP_BLOCKS)
-			pad_step(&c, &pad, n_block - i, ty->bytes, nr, nt);
-		TR_UNROLL
-		for (int r = 0; r < nr; r++)
-			tr_tile_prefetch(tile, c.w[r], STEP_BLOCKS * ty->bytes);
-		step(ty, acc, &c, nr, nt);
-		TR_UNROLL
-		for (int r = 0; r < nr; r++)
-			c.w[r] += STEP_BLOCKS * ty->bytes;
-		TR_UNROLL
-		for (int t = 0; t < nt; t++) {
-			c.q[t] += STEP_VALUES;
-			c.d[t] += STEP_BLOCKS;
-		}
+	source_of(&from, tile, nr, nt);
+	for (;;) {
+		for (size_t i = 0; i < n_step; i++)
+			step(ty, acc, tile, &from, i, nr, nt);
+		if (!more)
+			break;
+		copy_last(&pad, tile, n_step * STEP_BLOCKS, ty->bytes, nr, nt);
+		source_padded(&from, &pad, nr, nt);
+		n_step = 1;
+		more = false;
 	}
 	TR_UNROLL
 	for (int r = 0; r < nr; r++) {

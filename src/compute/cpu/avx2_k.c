@@ -2,16 +2,16 @@
  * avx2_k.c - dot products of the types with 256 values a block.
  *
  * A super-block is eight parts of 32 values; parts of even number add to lanes 0..7, of odd number
- * to lanes 8..15. Codes times activations give sums of pairs in 16 bits, which one multiplication by
- * the 16-bit scales adds up to the lanes. Scales are kept in the order in which parts take them:
+ * to lanes 8..15. Codes times activations give sums of pairs in 16 bits, which one multiplication
+ * by the 16-bit scales adds up to the lanes. Scales are kept in the order in which parts take them:
  * those of the even groups of 16 values in the low half of a register, of the odd in the high half.
  */
 #include "compute/cpu/avx2.h"
+#include "compute/cpu/step256.h"
 
 struct k {
 	size_t bytes;
 	size_t d_at;
-	size_t dmin_at;
 	bool is_signed;
 	int off;
 	bool has_min;
@@ -145,7 +145,8 @@ TR_INLINE __m256i scales_iq4_xs(const uint8_t *p, __m128i *min)
 
 	(void)min;
 	memcpy(&l, b->scales_l, sizeof(l));
-	low = _mm256_srlv_epi32(_mm256_set1_epi32(l), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+	low = _mm256_srlv_epi32(_mm256_set1_epi32(l),
+		_mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
 	high = _mm256_srlv_epi32(_mm256_set1_epi32(b->scales_h),
 		_mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
 	low = _mm256_and_si256(low, _mm256_set1_epi32(15));
@@ -158,15 +159,9 @@ TR_INLINE __m256i scales_iq4_xs(const uint8_t *p, __m128i *min)
 /* The scale of each pair of a part. */
 TR_INLINE __m256i spread(__m256i scales, int part)
 {
-	return _mm256_shuffle_epi8(scales, _mm256_set1_epi16((short)(2 * part | (2 * part + 1) << 8)));
-}
+	const short word = (short)(2 * part | (2 * part + 1) << 8);
 
-TR_INLINE __m256 binary16(const uint8_t *p)
-{
-	short h;
-
-	memcpy(&h, p, sizeof(h));
-	return _mm256_cvtph_ps(_mm_set1_epi16(h));
+	return _mm256_shuffle_epi8(scales, _mm256_set1_epi16(word));
 }
 
 /* Exact sums of the lanes of one super-block at w[r] with the activations at q[t]. */
@@ -215,6 +210,7 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 	__m128i mins[TR_TILE_ROWS];
 	const uint8_t *w[TR_TILE_ROWS];
 	const int8_t *q[TR_TILE_ACTS];
+	struct scales256 d;
 
 	TR_UNROLL
 	for (int r = 0; r < nr; r++) {
@@ -235,23 +231,24 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 		for (int t = 0; t < nt; t++)
 			q[t] = (const int8_t *)tile->act[t] + 256 * i;
 		sum_lanes(ty, lanes, w, scales, q, nr, nt);
+		multiply_scales(&d, w, ty->d_at, ty->has_min, tile, i, nr, nt);
 		TR_UNROLL
 		for (int t = 0; t < nt; t++) {
-			const float *d = (const float *)(tile->act[t] + tile->d_off) + i;
 			const uint8_t *x16 = tile->act[t] + tile->sum_off + 32 * i;
 
 			TR_UNROLL
 			for (int r = 0; r < nr; r++) {
-				__m256 dx = _mm256_broadcast_ss(d);
-				__m256 dd = _mm256_mul_ps(binary16(w[r] + ty->d_at), dx);
+				__m256 dd = _mm256_set1_ps(
+					product_d(&d, ty->d_at, ty->has_min, r, t));
 
+				TR_UNROLL
 				for (int h = 0; h < 2; h++)
 					acc[h][r][t] = _mm256_fmadd_ps(dd,
 						_mm256_cvtepi32_ps(lanes[h][r][t]), acc[h][r][t]);
 				if (ty->has_min)
 					add_mins(&accm[0][r][t], &accm[1][r][t],
-						_mm256_mul_ps(binary16(w[r] + ty->dmin_at), dx),
-						mins[r], x16);
+						_mm256_set1_ps(product_dmin(&d, r, t)), mins[r],
+						x16);
 			}
 		}
 	}
@@ -259,9 +256,10 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 	for (int r = 0; r < nr; r++) {
 		TR_UNROLL
 		for (int t = 0; t < nt; t++) {
-			if (ty->has_min)
-				for (int h = 0; h < 2; h++)
-					acc[h][r][t] = _mm256_add_ps(acc[h][r][t], accm[h][r][t]);
+			if (ty->has_min) {
+				acc[0][r][t] = _mm256_add_ps(acc[0][r][t], accm[0][r][t]);
+				acc[1][r][t] = _mm256_add_ps(acc[1][r][t], accm[1][r][t]);
+			}
 			sum[r][t] = tr_avx2_tree(acc[0][r][t], acc[1][r][t]);
 		}
 	}
@@ -269,12 +267,11 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 
 #define BLOCK(type) .bytes = sizeof(struct tr_block_##type),                                       \
 	.d_at = offsetof(struct tr_block_##type, d), .codes = codes_##type
-#define MIN(type) .has_min = true, .dmin_at = offsetof(struct tr_block_##type, dmin)
 
-static const struct k q2_k = { BLOCK(q2_k), MIN(q2_k), .scales = scales_q2_k };
+static const struct k q2_k = { BLOCK(q2_k), .has_min = true, .scales = scales_q2_k };
 static const struct k q3_k = { BLOCK(q3_k), .off = 4, .scales = scales_q3_k };
-static const struct k q4_k = { BLOCK(q4_k), MIN(q4_k), .scales = scales_q4_k };
-static const struct k q5_k = { BLOCK(q5_k), MIN(q5_k), .scales = scales_q4_k };
+static const struct k q4_k = { BLOCK(q4_k), .has_min = true, .scales = scales_q4_k };
+static const struct k q5_k = { BLOCK(q5_k), .has_min = true, .scales = scales_q4_k };
 static const struct k q6_k = { BLOCK(q6_k), .off = 32, .scales = scales_q6_k };
 static const struct k iq4_xs = { BLOCK(iq4_xs), .is_signed = true, .scales = scales_iq4_xs };
 

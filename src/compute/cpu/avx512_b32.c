@@ -11,11 +11,11 @@
 #include "compute/cpu/step32.h"
 
 struct b32 {
-	size_t bytes;			       /* of a block */
+	size_t bytes; /* of a block */
 	int off;
-	__m512i (*codes)(const uint8_t *pair); /* of two blocks */
 	bool e8m0;    /* d is a power of two in a byte, not binary16 */
 	bool has_min; /* m follows d */
+	__m512i (*codes)(const uint8_t *pair); /* of two blocks */
 };
 
 TR_INLINE __m512i nibbles(const uint8_t *lo, const uint8_t *hi)
@@ -78,42 +78,124 @@ TR_INLINE __m512i codes_mxfp4(const uint8_t *p)
 	return _mm512_shuffle_epi8(table, nibbles(p + 1, p + 18));
 }
 
-/* Lanes 0..7 take value 2 * pair of v, lanes 8..15 the next. */
-TR_INLINE __m512 spread(__m256 v, int pair)
+/* Words at p, p + stride, q, q + stride. */
+TR_INLINE __m128i four_words(const uint8_t *p, const uint8_t *q, int stride)
 {
-	__m512i idx = _mm512_inserti64x4(_mm512_set1_epi32(2 * pair),
-		_mm256_set1_epi32(2 * pair + 1), 1);
+	const short s = (short)(stride / 2);
+	const __m256i idx = _mm256_setr_epi16(0, s, 16, (short)(16 + s), 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		0, 0, 0);
+	const __m512i wide_idx = _mm512_castsi256_si512(_mm256_setr_epi16(0, s, 32, (short)(32 + s),
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
 
-	return _mm512_permutexvar_ps(idx, _mm512_castps256_ps512(v));
+	if (stride <= 30)
+		return _mm256_castsi256_si128(_mm256_permutex2var_epi16(
+			_mm256_loadu_si256((const __m256i *)p), idx,
+			_mm256_loadu_si256((const __m256i *)q)));
+	return _mm512_castsi512_si128(_mm512_permutex2var_epi16(_mm512_loadu_si512(p), wide_idx,
+		_mm512_loadu_si512(q)));
 }
 
-TR_INLINE void step(const struct b32 *ty, __m512 acc[TR_TILE_ROWS][TR_TILE_ACTS],
-	const struct cursor *c, int nr, int nt)
+/* The words that hold the bytes at p, p + stride, ... of eight blocks. */
+TR_INLINE __m128i eight_words(const uint8_t *p, int stride)
 {
-	__m256 scale[TR_TILE_ROWS][TR_TILE_ACTS], min[TR_TILE_ROWS][TR_TILE_ACTS];
+	const short a = (short)(stride / 2), b = (short)stride, c = (short)(stride * 3 / 2);
+	const __m512i idx = _mm512_castsi256_si512(_mm256_setr_epi16(0, a, b, c, 32, 32 + a, 32 + b,
+		32 + c, 0, 0, 0, 0, 0, 0, 0, 0));
+
+	if (stride <= 20)
+		return _mm512_castsi512_si128(_mm512_permutex2var_epi16(_mm512_loadu_si512(p), idx,
+			_mm512_loadu_si512(p + 4 * stride)));
+	return _mm_unpacklo_epi64(four_words(p, p + 2 * stride, stride),
+		four_words(p + 4 * stride, p + 6 * stride, stride));
+}
+
+/* The first four bytes of eight blocks. */
+TR_INLINE __m256i eight_pairs(const uint8_t *p, int stride)
+{
+	const int a = stride / 4;
+	const __m512i idx = _mm512_castsi256_si512(_mm256_setr_epi32(0, a, 2 * a, 3 * a, 16, 16 + a,
+		16 + 2 * a, 16 + 3 * a));
+	const __m256i half_idx = _mm256_setr_epi32(0, a, 8, 8 + a, 0, 0, 0, 0);
+	__m256i v[4];
+
+	if (stride <= 20)
+		return _mm512_castsi512_si256(_mm512_permutex2var_epi32(_mm512_loadu_si512(p), idx,
+			_mm512_loadu_si512(p + 4 * stride)));
+	TR_UNROLL
+	for (int i = 0; i < 4; i++)
+		v[i] = _mm256_loadu_si256((const __m256i *)(p + 2 * i * stride));
+	v[0] = _mm256_permutex2var_epi32(v[0], half_idx, v[1]);
+	v[2] = _mm256_permutex2var_epi32(v[2], half_idx, v[3]);
+	return _mm256_inserti128_si256(v[0], _mm256_castsi256_si128(v[2]), 1);
+}
+
+/* The d of eight blocks, or d and m of each. */
+TR_INLINE __m512 scales(const struct b32 *ty, const uint8_t *p)
+{
+	/* Of words that start at even and odd addresses in turn, the byte that is meant. */
+	const __m128i byte = _mm_setr_epi8(0, 3, 4, 7, 8, 11, 12, 15, 0, 0, 0, 0, 0, 0, 0, 0);
+	const int bytes = (int)ty->bytes;
+	__m128i e;
+
+	if (ty->has_min)
+		return _mm512_cvtph_ps(eight_pairs(p, bytes));
+	if (!ty->e8m0)
+		return _mm512_castps256_ps512(_mm256_cvtph_ps(eight_words(p, bytes)));
+	e = _mm_shuffle_epi8(eight_words(p, bytes), byte);
+	return _mm512_castps256_ps512(powers(_mm256_cvtepu8_epi32(e)));
+}
+
+/* The d of eight blocks of activations, each twice where d and m want one. */
+TR_INLINE __m512 act_scales(const struct b32 *ty, const float *d)
+{
+	const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+	__m512 v = _mm512_castps256_ps512(_mm256_loadu_ps(d));
+
+	return ty->has_min ? _mm512_permutexvar_ps(twice, v) : v;
+}
+
+TR_INLINE __m512 product(const struct b32 *ty, __m512 a, __m512 b)
+{
+	if (ty->has_min)
+		return _mm512_mul_ps(a, b);
+	return _mm512_castps256_ps512(
+		_mm256_mul_ps(_mm512_castps512_ps256(a), _mm512_castps512_ps256(b)));
+}
+
+/* Lanes 0..7 take value lo of v, lanes 8..15 value hi. */
+TR_INLINE __m512 spread(__m512 v, int lo, int hi)
+{
+	return _mm512_permutexvar_ps(_mm512_inserti64x4(_mm512_set1_epi32(lo),
+					     _mm256_set1_epi32(hi), 1), v);
+}
+
+/* Step i of a tile. */
+TR_INLINE void step(const struct b32 *ty, __m512 acc[TR_TILE_ROWS][TR_TILE_ACTS],
+	const struct tr_tile *tile, const struct source *from, size_t i, int nr, int nt)
+{
+	const int per_block = ty->has_min ? 2 : 1;
+	__m512 scale[TR_TILE_ROWS][TR_TILE_ACTS];
 	__m512i codes[TR_TILE_ROWS];
 
 	TR_UNROLL
 	for (int r = 0; r < nr; r++) {
-		TR_UNROLL
-		for (int t = 0; t < nt; t++) {
-			__m256 dx = _mm256_loadu_ps(c->d[t]);
-			__m256 dw = ty->e8m0 ? powers(c->w[r], ty->bytes)
-					       : halves(c->w[r], ty->bytes);
+		const uint8_t *w = from->w[r] + i * STEP_BLOCKS * ty->bytes;
 
-			scale[r][t] = _mm256_mul_ps(dw, dx);
-			if (ty->has_min)
-				min[r][t] = _mm256_mul_ps(halves(c->w[r] + 2, ty->bytes), dx);
-		}
+		tr_tile_prefetch(tile, w, STEP_BLOCKS * ty->bytes);
+		TR_UNROLL
+		for (int t = 0; t < nt; t++)
+			scale[r][t] = product(ty, scales(ty, w),
+				act_scales(ty, from->d[t] + i * STEP_BLOCKS));
 	}
 	TR_UNROLL
 	for (int pair = 0; pair < STEP_BLOCKS / 2; pair++) {
 		TR_UNROLL
 		for (int r = 0; r < nr; r++)
-			codes[r] = ty->codes(c->w[r] + (size_t)pair * 2 * ty->bytes);
+			codes[r] = ty->codes(from->w[r] +
+				(i * STEP_BLOCKS + 2 * (size_t)pair) * ty->bytes);
 		TR_UNROLL
 		for (int t = 0; t < nt; t++) {
-			__m512i x = _mm512_loadu_si512(c->q[t] + 64 * pair);
+			__m512i x = _mm512_loadu_si512(from->q[t] + i * STEP_VALUES + 64 * pair);
 			__m512i start = tr_avx512_offset(ty->off, x);
 			__m512 x4;
 
@@ -123,11 +205,13 @@ TR_INLINE void step(const struct b32 *ty, __m512 acc[TR_TILE_ROWS][TR_TILE_ACTS]
 			TR_UNROLL
 			for (int r = 0; r < nr; r++) {
 				__m512i sum = _mm512_dpbusd_epi32(start, codes[r], x);
+				int lo = 2 * pair * per_block, hi = lo + per_block;
 
-				acc[r][t] = _mm512_fmadd_ps(spread(scale[r][t], pair),
+				acc[r][t] = _mm512_fmadd_ps(spread(scale[r][t], lo, hi),
 					_mm512_cvtepi32_ps(sum), acc[r][t]);
 				if (ty->has_min)
-					acc[r][t] = _mm512_fmadd_ps(spread(min[r][t], pair), x4,
+					acc[r][t] = _mm512_fmadd_ps(
+						spread(scale[r][t], lo + 1, hi + 1), x4,
 						acc[r][t]);
 			}
 		}
@@ -139,36 +223,27 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 {
 	const struct b32 *ty = type;
 	__m512 acc[TR_TILE_ROWS][TR_TILE_ACTS];
-	struct cursor c;
+	struct source from;
 	struct padding pad;
+	size_t n_block = tile->n / 32, n_step = n_block / STEP_BLOCKS;
+	bool more = n_block % STEP_BLOCKS;
 
 	TR_UNROLL
 	for (int r = 0; r < nr; r++) {
-		c.w[r] = tile->w[r];
 		TR_UNROLL
 		for (int t = 0; t < nt; t++)
 			acc[r][t] = _mm512_setzero_ps();
 	}
-	TR_UNROLL
-	for (int t = 0; t < nt; t++) {
-		c.q[t] = (const int8_t *)tile->act[t];
-		c.d[t] = (const float *)(tile->act[t] + tile->d_off);
-	}
-	for (size_t i = 0, n_block = tile->n / 32; i < n_block; i += STEP_BLOCKS) {
-		if (n_block - i < STEP_BLOCKS)
-			pad_step(&c, &pad, n_block - i, ty->bytes, nr, nt);
-		TR_UNROLL
-		for (int r = 0; r < nr; r++)
-			tr_tile_prefetch(tile, c.w[r], STEP_BLOCKS * ty->bytes);
-		step(ty, acc, &c, nr, nt);
-		TR_UNROLL
-		for (int r = 0; r < nr; r++)
-			c.w[r] += STEP_BLOCKS * ty->bytes;
-		TR_UNROLL
-		for (int t = 0; t < nt; t++) {
-			c.q[t] += STEP_VALUES;
-			c.d[t] += STEP_BLOCKS;
-		}
+	source_of(&from, tile, nr, nt);
+	for (;;) {
+		for (size_t i = 0; i < n_step; i++)
+			step(ty, acc, tile, &from, i, nr, nt);
+		if (!more)
+			break;
+		copy_last(&pad, tile, n_step * STEP_BLOCKS, ty->bytes, nr, nt);
+		source_padded(&from, &pad, nr, nt);
+		n_step = 1;
+		more = false;
 	}
 	TR_UNROLL
 	for (int r = 0; r < nr; r++) {

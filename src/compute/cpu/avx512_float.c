@@ -102,6 +102,6 @@ static const struct wide f32 = { 4, load_f32, load_first_f32 };
 static const struct wide f16 = { 2, load_f16, load_first_f16 };
 static const struct wide bf16 = { 2, load_bf16, load_first_bf16 };
 
-TR_DEFINE_DOT(tr_avx512_dot_f32, tile, &f32, TR_ACT_F32, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_f16, tile, &f16, TR_ACT_F32, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_bf16, tile, &bf16, TR_ACT_F32, 2, 4)
+TR_DEFINE_DOT(tr_avx512_dot_f32, tile, &f32, TR_ACT_F32, 4, 4)
+TR_DEFINE_DOT(tr_avx512_dot_f16, tile, &f16, TR_ACT_F32, 4, 4)
+TR_DEFINE_DOT(tr_avx512_dot_bf16, tile, &bf16, TR_ACT_F32, 4, 4)

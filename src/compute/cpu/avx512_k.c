@@ -8,11 +8,11 @@
  * multiplication. Scales and minimums are unpacked once a super-block to one per 32-bit lane.
  */
 #include "compute/cpu/avx512.h"
+#include "compute/cpu/step256.h"
 
 struct k {
 	size_t bytes;
 	size_t d_at;
-	size_t dmin_at;
 	int off;
 	int per_scale;	/* values under one scale: 16 or 32 */
 	bool wide;	/* lane sums pass 16 bits */
@@ -37,7 +37,7 @@ TR_INLINE __m512i twice_left(const uint8_t *p, int a, int b)
 	return _mm512_sllv_epi16(v, tr_avx512_counts(a, a, b, b));
 }
 
-/* Bits 2 * chunk and 2 * chunk + 1 of 32 bytes, each set brought to bit `to`; other bits are noise. */
+/* Bits 2 * chunk and 2 * chunk + 1 of 32 bytes, each set brought to bit `to`; the rest is noise. */
 TR_INLINE __m512i bit_planes(const uint8_t *p, int chunk, int to)
 {
 	int a = 2 * chunk - to, b = a + 1;
@@ -45,7 +45,7 @@ TR_INLINE __m512i bit_planes(const uint8_t *p, int chunk, int to)
 	return b <= 0 ? twice_left(p, -a, -b) : twice(p, a, b);
 }
 
-/* (v & 2^bits - 1) | (high & high_mask) */
+/* (v & mask) | (high & high_mask) */
 TR_INLINE __m512i join(__m512i v, int mask, __m512i high, int high_mask)
 {
 	v = _mm512_and_si512(v, _mm512_set1_epi8((char)mask));
@@ -169,7 +169,8 @@ TR_INLINE __m512i scales_iq4_xs(const uint8_t *p, __m512i *min)
 
 	(void)min;
 	memcpy(&l, b->scales_l, sizeof(l));
-	low = _mm256_srlv_epi32(_mm256_set1_epi32(l), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+	low = _mm256_srlv_epi32(_mm256_set1_epi32(l),
+		_mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
 	high = _mm256_srlv_epi32(_mm256_set1_epi32(b->scales_h),
 		_mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
 	low = _mm256_and_si256(low, _mm256_set1_epi32(15));
@@ -187,14 +188,6 @@ TR_INLINE __m512i spread(__m512i scales, int chunk, int per_scale)
 		a + half + step, a + half + step);
 
 	return _mm512_permutexvar_epi32(idx, scales);
-}
-
-TR_INLINE __m512 binary16(const uint8_t *p)
-{
-	short h;
-
-	memcpy(&h, p, sizeof(h));
-	return _mm512_cvtph_ps(_mm256_set1_epi16(h));
 }
 
 /* Exact sums of the lanes of one super-block at w[r] with the activations at q[t]. */
@@ -232,6 +225,15 @@ TR_INLINE void sum_lanes(const struct k *ty, __m512i sum[TR_TILE_ROWS][TR_TILE_A
 	}
 }
 
+/* accm - d * (minimums times sums of groups) */
+TR_INLINE __m512 add_mins(__m512 accm, float d, __m512i min, const uint8_t *x16)
+{
+	__m512i x = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)x16));
+
+	return _mm512_fnmadd_ps(_mm512_cvtepi32_ps(_mm512_madd_epi16(min, x)), _mm512_set1_ps(d),
+		accm);
+}
+
 TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 	float sum[TR_TILE_ROWS][TR_TILE_ACTS], int nr, int nt)
 {
@@ -240,6 +242,7 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 	__m512i scales[TR_TILE_ROWS], mins[TR_TILE_ROWS], lanes[TR_TILE_ROWS][TR_TILE_ACTS];
 	const uint8_t *w[TR_TILE_ROWS];
 	const int8_t *q[TR_TILE_ACTS];
+	struct scales256 d;
 
 	TR_UNROLL
 	for (int r = 0; r < nr; r++) {
@@ -258,27 +261,21 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 		for (int t = 0; t < nt; t++)
 			q[t] = (const int8_t *)tile->act[t] + 256 * i;
 		sum_lanes(ty, lanes, w, scales, q, nr, nt);
+		multiply_scales(&d, w, ty->d_at, ty->has_min, tile, i, nr, nt);
 		TR_UNROLL
 		for (int t = 0; t < nt; t++) {
-			const float *d = (const float *)(tile->act[t] + tile->d_off) + i;
 			const uint8_t *x16 = tile->act[t] + tile->sum_off + 32 * i;
 
 			TR_UNROLL
 			for (int r = 0; r < nr; r++) {
-				__m512 dd = _mm512_mul_ps(binary16(w[r] + ty->d_at),
-					_mm512_set1_ps(*d));
+				__m512 dd = _mm512_set1_ps(
+					product_d(&d, ty->d_at, ty->has_min, r, t));
 
-				acc[r][t] = _mm512_fmadd_ps(dd, _mm512_cvtepi32_ps(lanes[r][t]),
+				acc[r][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(lanes[r][t]), dd,
 					acc[r][t]);
-				if (ty->has_min) {
-					__m512i m = _mm512_madd_epi16(mins[r], _mm512_cvtepi16_epi32(
-						_mm256_loadu_si256((const __m256i *)x16)));
-
-					dd = _mm512_mul_ps(binary16(w[r] + ty->dmin_at),
-						_mm512_set1_ps(*d));
-					accm[r][t] = _mm512_fnmadd_ps(dd, _mm512_cvtepi32_ps(m),
-						accm[r][t]);
-				}
+				if (ty->has_min)
+					accm[r][t] = add_mins(accm[r][t], product_dmin(&d, r, t),
+						mins[r], x16);
 			}
 		}
 	}
@@ -293,12 +290,14 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 
 #define BLOCK(type) .bytes = sizeof(struct tr_block_##type),                                       \
 	.d_at = offsetof(struct tr_block_##type, d), .codes = codes_##type
-#define MIN(type) .has_min = true, .dmin_at = offsetof(struct tr_block_##type, dmin)
 
-static const struct k q2_k = { BLOCK(q2_k), MIN(q2_k), .per_scale = 16, .scales = scales_q2_k };
+static const struct k q2_k = { BLOCK(q2_k), .has_min = true, .per_scale = 16,
+	.scales = scales_q2_k };
 static const struct k q3_k = { BLOCK(q3_k), .off = 4, .per_scale = 16, .scales = scales_q3_k };
-static const struct k q4_k = { BLOCK(q4_k), MIN(q4_k), .per_scale = 32, .scales = scales_q4_k };
-static const struct k q5_k = { BLOCK(q5_k), MIN(q5_k), .per_scale = 32, .scales = scales_q4_k };
+static const struct k q4_k = { BLOCK(q4_k), .has_min = true, .per_scale = 32,
+	.scales = scales_q4_k };
+static const struct k q5_k = { BLOCK(q5_k), .has_min = true, .per_scale = 32,
+	.scales = scales_q4_k };
 static const struct k q6_k = { BLOCK(q6_k), .off = 32, .per_scale = 16, .scales = scales_q6_k };
 static const struct k iq4_xs = { BLOCK(iq4_xs), .off = 128, .per_scale = 32, .wide = true,
 	.scales = scales_iq4_xs };

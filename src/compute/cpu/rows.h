@@ -1,11 +1,11 @@
 /*
  * rows.h - how a dot function walks a matrix, common to all vector instruction sets.
  *
- * The work is cut into tiles of n_row rows by n_act activations, both compile-time constants of the
- * tile function, so that its accumulators live in registers. One activation meets four rows at a
- * time: the activation is loaded once for all of them and four chains of fma overlap. With more
- * activations two rows meet four of them: unpacking a weight block is then paid once for four
- * products. Rows are the outer loop: weights come from memory once, activations from cache.
+ * The work is cut into tiles of nr rows by nt activations, both compile-time constants of the tile
+ * function, so that its accumulators live in registers. One activation meets four rows at a time:
+ * it is loaded once for all of them and four chains of fma overlap. Several activations meet as
+ * many rows as registers allow: unpacking a weight block is then paid once for all of them. Rows
+ * are the outer loop: weights come from memory once, activations from cache.
  *
  * A tile that sticks out of the matrix repeats its last row or activation; equal inputs give equal
  * sums, and only those inside are stored.
@@ -34,74 +34,96 @@ struct tr_tile {
 	const uint8_t *w[TR_TILE_ROWS];
 	const uint8_t *act[TR_TILE_ACTS];
 	size_t n;
-	size_t d_off;	/* of the activations' sections */
+	size_t d_off; /* of the activations' sections */
 	size_t sum_off;
-	size_t ahead;	/* from a byte of this tile to the same byte of the next, to prefetch it */
+	size_t ahead; /* from a byte of this tile to the same byte of the next, to prefetch it */
 };
 
 typedef void tr_tile_fn(const void *type, const struct tr_tile *tile,
-	float sum[TR_TILE_ROWS][TR_TILE_ACTS], int n_row, int n_act);
+	float sum[TR_TILE_ROWS][TR_TILE_ACTS], int nr, int nt);
 
-/* Asks for the bytes that the next tile will read where this one is at p. */
+/*
+ * Bytes between a read and the lines asked into the first-level cache: far enough to hide the
+ * second level, near enough to stay. Measured on a Sapphire Rapids, one thread, share of a plain
+ * reader: next tile into the first level Q4_0 86%, Q8_0 90, Q4_K 87, Q6_K 91; next tile into the
+ * second level and this distance into the first 94, 97, 93, 98.
+ */
+#define TR_NEAR_BYTES 512
+
+/* Asks for what comes after the bytes at p: in this row soon, in the next tile later. A prefetch
+ * behind the end of the matrix does nothing. */
 TR_INLINE void tr_tile_prefetch(const struct tr_tile *tile, const uint8_t *p, size_t bytes)
 {
 	TR_UNROLL
-	for (size_t i = 0; i < bytes; i += TR_CACHE_LINE)
-		_mm_prefetch((const char *)p + tile->ahead + i, _MM_HINT_T0);
-}
-
-TR_INLINE void tr_band(tr_tile_fn *fn, const void *type, struct tr_tile *tile, int nr, int nt,
-	float *out, size_t out_stride, const uint8_t *w, size_t row_bytes, size_t n_row,
-	const uint8_t *act, size_t act_bytes, size_t n_act)
-{
-	float sum[TR_TILE_ROWS][TR_TILE_ACTS];
-
-	for (size_t r = 0; r < n_row; r += (size_t)nr) {
-		TR_UNROLL
-		for (int i = 0; i < nr; i++)
-			tile->w[i] = w + TR_MIN(r + (size_t)i, n_row - 1) * row_bytes;
-		tile->ahead = r + 2 * (size_t)nr <= n_row ? (size_t)nr * row_bytes : 0;
-		for (size_t t = 0; t < n_act; t += (size_t)nt) {
-			TR_UNROLL
-			for (int i = 0; i < nt; i++)
-				tile->act[i] = act + TR_MIN(t + (size_t)i, n_act - 1) * act_bytes;
-			fn(type, tile, sum, nr, nt);
-			TR_UNROLL
-			for (int i = 0; i < nt; i++)
-				for (int k = 0; k < nr && t + (size_t)i < n_act; k++)
-					if (r + (size_t)k < n_row)
-						out[(t + (size_t)i) * out_stride + r + (size_t)k] =
-							sum[k][i];
-		}
+	for (size_t i = 0; i < bytes; i += TR_CACHE_LINE) {
+		_mm_prefetch((const char *)p + TR_NEAR_BYTES + i, _MM_HINT_T0);
+		_mm_prefetch((const char *)p + tile->ahead + i, _MM_HINT_T1);
 	}
 }
 
-TR_INLINE void tr_rows(tr_tile_fn *fn, const void *type, enum tr_act_kind kind, float *out,
-	size_t out_stride, const uint8_t *w, size_t row_bytes, size_t n_row, const uint8_t *act,
-	size_t act_bytes, size_t n_act, size_t n, int many_rows, int many_acts)
-{
-	struct tr_tile tile = {
-		.n = n,
-		.d_off = kind == TR_ACT_F32 ? 0 : tr_act_d_off(kind, n),
-		.sum_off = kind == TR_ACT_Q8_256 ? tr_act_sum_off(n) : 0,
-	};
+/* A matrix and where its products go. */
+struct tr_rows {
+	float *out;
+	size_t out_stride;
+	const uint8_t *w;
+	size_t row_bytes;
+	size_t n_row;
+	const uint8_t *act;
+	size_t act_bytes;
+	size_t n_act;
+};
 
-	if (n_act == 1)
-		tr_band(fn, type, &tile, 4, 1, out, out_stride, w, row_bytes, n_row, act, act_bytes,
-			n_act);
-	else
-		tr_band(fn, type, &tile, many_rows, many_acts, out, out_stride, w, row_bytes, n_row, act, act_bytes,
-			n_act);
+/* The tile at activation t. */
+TR_INLINE void tr_one_tile(tr_tile_fn *fn, const void *type, const struct tr_rows *m,
+	struct tr_tile *tile, size_t r, size_t t, int nr, int nt)
+{
+	float sum[TR_TILE_ROWS][TR_TILE_ACTS];
+
+	TR_UNROLL
+	for (int i = 0; i < nt; i++)
+		tile->act[i] = m->act + TR_MIN(t + (size_t)i, m->n_act - 1) * m->act_bytes;
+	fn(type, tile, sum, nr, nt);
+	for (size_t i = 0; i < (size_t)nt && t + i < m->n_act; i++)
+		for (size_t k = 0; k < (size_t)nr && r + k < m->n_row; k++)
+			m->out[(t + i) * m->out_stride + r + k] = sum[k][i];
 }
 
-/* Defines the dot function of one type. many_rows by many_acts is the tile for several
- * activations, as large as the registers of the instruction set allow. */
-#define TR_DEFINE_DOT(function, tile_fn, type, kind, many_rows, many_acts)                         \
+/* Tiles of nr by nt, and of nr by nt_last where no more activations than that are left. */
+TR_INLINE void tr_tiles(tr_tile_fn *fn, const void *type, const struct tr_rows *m,
+	struct tr_tile *tile, int nr, int nt, int nt_last)
+{
+	for (size_t r = 0; r < m->n_row; r += (size_t)nr) {
+		size_t t = 0;
+
+		TR_UNROLL
+		for (int i = 0; i < nr; i++)
+			tile->w[i] = m->w + TR_MIN(r + (size_t)i, m->n_row - 1) * m->row_bytes;
+		tile->ahead = r + 2 * (size_t)nr <= m->n_row ? (size_t)nr * m->row_bytes : 0;
+		for (; m->n_act - t > (size_t)nt_last; t += TR_MIN((size_t)nt, m->n_act - t))
+			tr_one_tile(fn, type, m, tile, r, t, nr, nt);
+		if (nt_last && t < m->n_act)
+			tr_one_tile(fn, type, m, tile, r, t, nr, nt_last);
+	}
+}
+
+/* Defines the dot function of one type. nr by nt is the tile for several activations, as large as
+ * the registers of the instruction set allow. */
+#define TR_DEFINE_DOT(function, fn, type, kind, nr, nt)                                            \
 	void function(float *out, size_t out_stride, const void *w, size_t row_bytes,              \
 		size_t n_row, const void *act, size_t act_bytes, size_t n_act, size_t n)           \
 	{                                                                                          \
-		tr_rows(tile_fn, type, kind, out, out_stride, w, row_bytes, n_row, act, act_bytes, \
-			n_act, n, many_rows, many_acts);                                           \
+		const struct tr_rows m = { out, out_stride, w, row_bytes, n_row, act, act_bytes,   \
+			n_act };                                                                   \
+		struct tr_tile in = { .n = n };                                                    \
+                                                                                                   \
+		if ((kind) != TR_ACT_F32)                                                          \
+			in.d_off = tr_act_d_off(kind, n);                                          \
+		if ((kind) == TR_ACT_Q8_256)                                                       \
+			in.sum_off = tr_act_sum_off(n);                                            \
+		if (n_act == 1)                                                                    \
+			tr_tiles(fn, type, &m, &in, 4, 1, 0);                                      \
+		else                                                                               \
+			tr_tiles(fn, type, &m, &in, nr, nt, (nt) > 2 ? 2 : 0);                     \
 	}
 
 #endif

@@ -12,8 +12,8 @@
 #define STEP_BLOCKS 8
 #define STEP_VALUES (32 * STEP_BLOCKS)
 
-/* Where a step reads. */
-struct cursor {
+/* The start of what a tile reads: its rows and activations, or copies of their ends. */
+struct source {
 	const uint8_t *w[TR_TILE_ROWS];
 	const int8_t *q[TR_TILE_ACTS];
 	const float *d[TR_TILE_ACTS];
@@ -25,41 +25,54 @@ struct padding {
 	float d[TR_TILE_ACTS][STEP_BLOCKS];
 };
 
-/* Makes a whole step of the last n_block blocks. */
-static void pad_step(struct cursor *c, struct padding *pad, size_t n_block, size_t bytes, int nr,
-	int nt)
+TR_INLINE void source_of(struct source *from, const struct tr_tile *tile, int nr, int nt)
 {
-	memset(pad, 0, sizeof(*pad));
+	TR_UNROLL
 	for (int r = 0; r < nr; r++)
-		c->w[r] = memcpy(pad->w[r], c->w[r], n_block * bytes);
+		from->w[r] = tile->w[r];
+	TR_UNROLL
 	for (int t = 0; t < nt; t++) {
-		c->q[t] = memcpy(pad->q[t], c->q[t], n_block * 32);
-		c->d[t] = memcpy(pad->d[t], c->d[t], n_block * sizeof(float));
+		from->q[t] = (const int8_t *)tile->act[t];
+		from->d[t] = (const float *)(tile->act[t] + tile->d_off);
 	}
 }
 
-/* Eight binary16, stride bytes apart. */
-TR_INLINE __m256 halves(const uint8_t *p, size_t stride)
+/* Copies the last blocks, from block `first` on. */
+static __attribute__((noinline)) void copy_last(struct padding *pad, const struct tr_tile *tile,
+	size_t first, size_t bytes, int nr, int nt)
 {
-	short h[STEP_BLOCKS];
+	size_t n_block = tile->n / 32 - first;
 
-	TR_UNROLL
-	for (int i = 0; i < STEP_BLOCKS; i++)
-		memcpy(&h[i], p + (size_t)i * stride, 2);
-	return _mm256_cvtph_ps(_mm_setr_epi16(h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]));
+	memset(pad, 0, sizeof(*pad));
+	for (int r = 0; r < nr; r++)
+		memcpy(pad->w[r], tile->w[r] + first * bytes, n_block * bytes);
+	for (int t = 0; t < nt; t++) {
+		memcpy(pad->q[t], tile->act[t] + first * 32, n_block * 32);
+		memcpy(pad->d[t], tile->act[t] + tile->d_off + first * sizeof(float),
+			n_block * sizeof(float));
+	}
 }
 
-/* tr_e8m0_half of eight bytes, b apart. */
-TR_INLINE __m256 powers(const uint8_t *p, size_t b)
+TR_INLINE void source_padded(struct source *from, const struct padding *pad, int nr, int nt)
 {
-	__m256i e = _mm256_cvtepu8_epi32(_mm_setr_epi8((char)p[0], (char)p[b], (char)p[2 * b],
-		(char)p[3 * b], (char)p[4 * b], (char)p[5 * b], (char)p[6 * b], (char)p[7 * b], 0,
-		0, 0, 0, 0, 0, 0, 0));
-	__m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
-	__m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
-	__m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
+	TR_UNROLL
+	for (int r = 0; r < nr; r++)
+		from->w[r] = pad->w[r];
+	TR_UNROLL
+	for (int t = 0; t < nt; t++) {
+		from->q[t] = pad->q[t];
+		from->d[t] = pad->d[t];
+	}
+}
 
-	return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, small, is_small));
+/* As tr_e8m0_half: (e - 1) << 23 but for e < 2, where the other side is greater. */
+TR_INLINE __m256 powers(__m256i e)
+{
+	__m256i one = _mm256_set1_epi32(1);
+	__m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, one), 23);
+	__m256i small = _mm256_slli_epi32(_mm256_add_epi32(e, one), 21);
+
+	return _mm256_castsi256_ps(_mm256_max_epi32(normal, small));
 }
 
 #endif
