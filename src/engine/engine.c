@@ -143,8 +143,8 @@ void tr_engine_close(struct tr_engine *e)
 
 	if (!e)
 		return;
+	tr_cache_close(e->cache); /* waits for its reads, so before io */
 	tr_io_close(e->io);
-	tr_cache_close(e->cache);
 	for (i = 0; i < e->n_store; i++)
 		tr_store_close(e->stores[i]);
 	for (i = 0; e->files && e->files_paged && i < e->setup.model->n_shard; i++) {
