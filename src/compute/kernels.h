@@ -59,6 +59,15 @@ size_t tr_act_bytes(enum tr_act_kind kind, size_t n); /* a multiple of 64 */
 size_t tr_act_d_off(enum tr_act_kind kind, size_t n); /* of the Q8 kinds */
 size_t tr_act_sum_off(size_t n);		      /* of TR_ACT_Q8_256 */
 
+struct tr_kernels;
+
+/* Quantises values [off, off + n_part) of a row of n values: what the quantise member of k would put
+ * there. off and n_part are multiples of the block, n_part at most TR_ACT_RANGE_MAX. Ranges of one row
+ * may be written by different threads. */
+#define TR_ACT_RANGE_MAX 256
+void tr_act_quantise_range(const struct tr_kernels *k, enum tr_act_kind kind, const float *x,
+	size_t off, size_t n_part, void *act, size_t n);
+
 /*
  * out[t * out_stride + r] = dot(row r of w, activation t), r < n_row, t < n_act.
  * Rows are row_bytes apart, activations act_bytes apart; n is the number of values, a multiple of

@@ -4,15 +4,20 @@
  * The (token, rank) pairs of a chunk are sorted by expert: the pairs of one expert are a *group*, and
  * a pair's place in this order is its *slot*. Buffers are indexed by slot, so that the activations and
  * outputs of a group are consecutive rows and a weight row meets all tokens of its expert in one
- * kernel call. Groups that are ready run together in three loops: the rows of gate and up, SiLU and
- * quantisation, the rows of down. A group is released as soon as it is computed, which frees its slot
- * in the cache for the rest of a set that did not fit.
+ * kernel call. Groups that are ready run together in two loops. The first takes rows of gate and up
+ * and multiplies them through SiLU; whoever completes the last rows of a stretch of STRETCH hidden
+ * values also quantises it. The second takes the rows of down. A group is released as soon as it is
+ * computed, which frees its slot in the cache for the rest of a set that did not fit.
  */
 #include "engine/moe.h"
 #include "base/mem.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Hidden values that are quantised at a time: a multiple of every activation block. */
+#define STRETCH TR_ACT_RANGE_MAX
 
 struct group {
 	uint32_t unit;
@@ -47,6 +52,8 @@ struct tr_moe {
 	struct input in[2];	     /* of gate and up */
 	float *gate, *up;	     /* [slot][ff_stride] */
 	uint8_t *hidden;	     /* [slot][hidden_bytes] input of down */
+	atomic_uint *missing;	     /* [group][stretch] rows not computed yet */
+	size_t n_stretch;
 	float *y;		     /* [slot][embd_stride] */
 
 	/* Groups not computed yet; those after n_pinned wait for a free slot. */
@@ -89,9 +96,10 @@ static bool alloc_buffers(struct tr_moe *m)
 	m->gate = tr_calloc(n_pair * m->ff_stride, sizeof(float));
 	m->up = tr_calloc(n_pair * m->ff_stride, sizeof(float));
 	m->hidden = tr_calloc(n_pair, m->hidden_bytes);
+	m->missing = tr_calloc(n_expert * m->n_stretch, sizeof(*m->missing));
 	m->y = tr_calloc(n_pair * m->embd_stride, sizeof(float));
 	return ok && m->groups && m->count && m->todo && m->ids && m->handles && m->ready &&
-		m->slot_of && m->token_of && m->gate && m->up && m->hidden && m->y;
+		m->slot_of && m->token_of && m->gate && m->up && m->hidden && m->missing && m->y;
 }
 
 int tr_moe_new(struct tr_moe **out, const struct tr_ops *ops, struct tr_cache *cache,
@@ -111,6 +119,7 @@ int tr_moe_new(struct tr_moe **out, const struct tr_ops *ops, struct tr_cache *c
 	m->n_tok_max = n_tok_max;
 	m->ff_stride = tr_ops_stride(ff);
 	m->embd_stride = tr_ops_stride(n_embd);
+	m->n_stretch = (ff + STRETCH - 1) / STRETCH;
 	m->hidden_bytes = tr_act_bytes(TR_ACT_F32, TR_ALIGN_UP(ff, 256));
 	if (!alloc_buffers(m)) {
 		tr_moe_free(m);
@@ -140,6 +149,7 @@ void tr_moe_free(struct tr_moe *m)
 	free(m->gate);
 	free(m->up);
 	free(m->hidden);
+	free(m->missing);
 	free(m->y);
 	free(m);
 }
@@ -224,7 +234,12 @@ int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint
 	return 0;
 }
 
-/* --- the three loops --------------------------------------------------------------------------- */
+/* --- the two loops ---------------------------------------------------------------------------- */
+
+static const struct group *ready_group(const struct tr_moe *m, size_t idx)
+{
+	return &m->groups[m->todo[m->ready[idx]]];
+}
 
 static size_t part_grain(const struct tr_moe *m, enum tr_part part)
 {
@@ -232,44 +247,32 @@ static size_t part_grain(const struct tr_moe *m, enum tr_part part)
 		(m->n_slot + m->n_group - 1) / m->n_group);
 }
 
-static size_t part_blocks(const struct tr_moe *m, enum tr_part part)
+/* A power of two, so that no task crosses the end of a stretch. */
+static size_t hidden_grain(const struct tr_moe *m)
 {
-	size_t grain = part_grain(m, part);
+	size_t want = part_grain(m, TR_PART_GATE), grain = 4;
 
-	return (m->layer->rows[part] + grain - 1) / grain;
+	while (grain < want && grain < STRETCH)
+		grain *= 2;
+	return grain;
 }
 
-/* Rows of block `block` of a part, for all slots of the idx-th ready group. */
-static void run_block(const struct tr_moe *m, size_t idx, enum tr_part part, size_t block,
+static size_t blocks_of(uint64_t rows, size_t grain)
+{
+	return (rows + grain - 1) / grain;
+}
+
+/* Rows [begin, end) of a part, for all slots of the idx-th ready group. */
+static void run_rows(const struct tr_moe *m, size_t idx, enum tr_part part, size_t begin, size_t end,
 	const struct input *in, float *out, size_t out_stride)
 {
 	const struct tr_moe_layer *l = m->layer;
-	const struct group *g = &m->groups[m->todo[m->ready[idx]]];
+	const struct group *g = ready_group(m, idx);
 	const uint8_t *w = m->handles[m->ready[idx]].part[part];
-	size_t grain = part_grain(m, part), begin = block * grain;
-	size_t n_row = TR_MIN(grain, l->rows[part] - begin);
 
 	m->ops.k->dot[l->quant[part]->id](out + g->first * out_stride + begin, out_stride,
-		w + begin * l->row_bytes[part], l->row_bytes[part], n_row,
+		w + begin * l->row_bytes[part], l->row_bytes[part], end - begin,
 		in->base + g->first * in->step, in->act_bytes, g->n, l->cols[part]);
-}
-
-static void gate_up_blocks(void *ctx, unsigned worker, size_t begin, size_t end)
-{
-	const struct tr_moe *m = ctx;
-	size_t n_gate = part_blocks(m, TR_PART_GATE), n_up = part_blocks(m, TR_PART_UP);
-	size_t idx, block;
-
-	(void)worker;
-	for (; begin < end; begin++) {
-		idx = begin / (n_gate + n_up);
-		block = begin % (n_gate + n_up);
-		if (block < n_gate)
-			run_block(m, idx, TR_PART_GATE, block, &m->in[0], m->gate, m->ff_stride);
-		else
-			run_block(m, idx, TR_PART_UP, block - n_gate, &m->in[1], m->up,
-				m->ff_stride);
-	}
 }
 
 static struct input hidden_input(const struct tr_moe *m)
@@ -280,47 +283,78 @@ static struct input hidden_input(const struct tr_moe *m)
 	return (struct input){ m->hidden, bytes, bytes };
 }
 
-static void hidden_rows(void *ctx, unsigned worker, size_t begin, size_t end)
+static void quantise_stretch(const struct tr_moe *m, const struct group *g, size_t stretch)
 {
-	const struct tr_moe *m = ctx;
-	const struct tr_kernels *k = m->ops.k;
-	size_t n_ff = m->layer->cols[TR_PART_DOWN];
+	enum tr_act_kind kind = m->layer->quant[TR_PART_DOWN]->act;
+	size_t n_ff = m->layer->cols[TR_PART_DOWN], begin = stretch * STRETCH;
+	size_t n = TR_MIN(n_ff - begin, (size_t)STRETCH);
 	struct input in = hidden_input(m);
 	uint32_t s;
 
+	for (s = g->first; s < g->first + g->n; s++)
+		tr_act_quantise_range(m->ops.k, kind, m->gate + s * m->ff_stride + begin, begin, n,
+			m->hidden + s * in.act_bytes, n_ff);
+}
+
+static void hidden_rows(const struct tr_moe *m, size_t idx, size_t begin, size_t end)
+{
+	const struct group *g = ready_group(m, idx);
+	atomic_uint *missing = &m->missing[idx * m->n_stretch + begin / STRETCH];
+	uint32_t s;
+
+	run_rows(m, idx, TR_PART_GATE, begin, end, &m->in[0], m->gate, m->ff_stride);
+	run_rows(m, idx, TR_PART_UP, begin, end, &m->in[1], m->up, m->ff_stride);
+	for (s = g->first; s < g->first + g->n; s++) {
+		float *gate = m->gate + s * m->ff_stride + begin;
+
+		m->ops.k->silu_mul(gate, gate, m->up + s * m->ff_stride + begin, end - begin);
+	}
+	if (atomic_fetch_sub_explicit(missing, (unsigned)(end - begin), memory_order_acq_rel) ==
+		end - begin)
+		quantise_stretch(m, g, begin / STRETCH);
+}
+
+static void hidden_blocks(void *ctx, unsigned worker, size_t begin, size_t end)
+{
+	const struct tr_moe *m = ctx;
+	uint64_t rows = m->layer->rows[TR_PART_GATE];
+	size_t grain = hidden_grain(m), n = blocks_of(rows, grain), row;
+
 	(void)worker;
 	for (; begin < end; begin++) {
-		const struct group *g = &m->groups[m->todo[m->ready[begin]]];
-
-		for (s = g->first; s < g->first + g->n; s++) {
-			float *gate = m->gate + s * m->ff_stride;
-
-			k->silu_mul(gate, gate, m->up + s * m->ff_stride, n_ff);
-			k->quantise(m->layer->quant[TR_PART_DOWN]->act, gate, n_ff,
-				m->hidden + s * in.act_bytes);
-		}
+		row = begin % n * grain;
+		hidden_rows(m, begin / n, row, TR_MIN(row + grain, rows));
 	}
 }
 
 static void down_blocks(void *ctx, unsigned worker, size_t begin, size_t end)
 {
 	const struct tr_moe *m = ctx;
-	size_t n = part_blocks(m, TR_PART_DOWN);
+	uint64_t rows = m->layer->rows[TR_PART_DOWN];
+	size_t grain = part_grain(m, TR_PART_DOWN), n = blocks_of(rows, grain), row;
 	struct input in = hidden_input(m);
 
 	(void)worker;
-	for (; begin < end; begin++)
-		run_block(m, begin / n, TR_PART_DOWN, begin % n, &in, m->y, m->embd_stride);
+	for (; begin < end; begin++) {
+		row = begin % n * grain;
+		run_rows(m, begin / n, TR_PART_DOWN, row, TR_MIN(row + grain, rows), &in, m->y,
+			m->embd_stride);
+	}
 }
 
 static void compute_ready(struct tr_moe *m)
 {
-	struct tr_pool *pool = m->ops.pool;
+	uint64_t n_ff = m->layer->rows[TR_PART_GATE], n_out = m->layer->rows[TR_PART_DOWN];
+	size_t i, at;
 
-	tr_pool_run(pool, gate_up_blocks, m,
-		m->n_ready * (part_blocks(m, TR_PART_GATE) + part_blocks(m, TR_PART_UP)), 1);
-	tr_pool_run(pool, hidden_rows, m, m->n_ready, 1);
-	tr_pool_run(pool, down_blocks, m, m->n_ready * part_blocks(m, TR_PART_DOWN), 1);
+	for (i = 0; i < m->n_ready; i++)
+		for (at = 0; at * STRETCH < n_ff; at++)
+			atomic_store_explicit(&m->missing[i * m->n_stretch + at],
+				(unsigned)TR_MIN(n_ff - at * STRETCH, (uint64_t)STRETCH),
+				memory_order_relaxed);
+	tr_pool_run(m->ops.pool, hidden_blocks, m, m->n_ready * blocks_of(n_ff, hidden_grain(m)), 1);
+	tr_pool_run(m->ops.pool, down_blocks, m,
+		m->n_ready * blocks_of(n_out, part_grain(m, TR_PART_DOWN)), 1);
 }
 
 /* --- the set ----------------------------------------------------------------------------------- */
