@@ -34,7 +34,7 @@ static char program[4096], model[4096];
 static uint64_t peak_with(const char *dram)
 {
 	struct rusage usage;
-	int status, null;
+	int status = -1, null;
 	pid_t pid = fork();
 
 	if (pid == 0) {

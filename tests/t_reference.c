@@ -20,7 +20,8 @@
 #include <stdio.h>
 
 struct fixture {
-	json_t *prompts;
+	json_t *root;
+	json_t *prompts; /* in root */
 	struct tr_engine *engine;
 	double tolerance;
 	double margin; /* greedy tokens must agree where the reference's margin is above this */
@@ -42,14 +43,13 @@ static int open_fixture(void **state)
 	static struct fixture f;
 	struct tr_engine_opts opts = { .n_ctx = 512, .n_thread = 2, .kv_type = TR_KV_F32 };
 	struct tr_err err;
-	json_t *root;
 
 	f.check_experts = f16 != NULL;
 	f.tolerance = f16 ? 2e-2 : 0.35;
 	f.margin = f16 ? 0.05 : 2 * f.tolerance;
-	root = json_load_file(source_path(f16 ? "reference-f16.json" : "reference-q4_0.json"), 0,
+	f.root = json_load_file(source_path(f16 ? "reference-f16.json" : "reference-q4_0.json"), 0,
 		NULL);
-	f.prompts = json_object_get(root, "prompts");
+	f.prompts = json_object_get(f.root, "prompts");
 	opts.model_path = f16 ? f16 : source_path("demo-q4_0.gguf");
 	if (tr_engine_open(&f.engine, &opts, &err)) {
 		print_error("%s\n", err.msg);
@@ -64,6 +64,7 @@ static int close_fixture(void **state)
 	struct fixture *f = *state;
 
 	tr_engine_close(f->engine);
+	json_decref(f->root);
 	return 0;
 }
 
