@@ -156,6 +156,7 @@ struct tr_engine_opts {
 	const char *model_path;
 	unsigned n_ctx;		     /* tokens of context; default: the model's, at most 4096 */
 	unsigned n_thread;	     /* default: one per processor */
+	unsigned n_pmem_thread;	     /* of these, how many read persistent memory; default all */
 	unsigned n_batch;	     /* tokens per prefill chunk; default 128 */
 	enum tr_kv_type kv_type;     /* default F16 */
 	const char *cpu;	     /* "scalar", "avx2", "avx512"; default: the best there is */

@@ -29,33 +29,34 @@ struct result {
 struct setting {
 	const char *name;
 	const char *cpu, *io, *dram, *pmem, *policy;
-	unsigned n_thread, n_batch;
+	unsigned n_thread, n_batch, n_pmem_thread;
 };
 
 /* The floor of the demo model is 20 of 320 experts, 1.1 MB as Q4_0. Rows vary one thing at a time, then several. */
 static const struct setting settings[] = {
-	{ "dram 0", "avx512", "uring", "0", NULL, "lru", 2, 16 },
-	{ "dram 0, one token a chunk", "avx2", "uring", "0", NULL, "lru", 2, 1 },
-	{ "half the floor", "avx2", "uring", "600K", NULL, "lru", 2, 16 },
-	{ "a quarter", "avx2", "uring", "25%", NULL, "lru", 2, 16 },
-	{ "everything", "avx2", "uring", "100%", NULL, "lru", 2, 16 },
-	{ "lfu", "avx2", "uring", "25%", NULL, "lfu", 2, 16 },
-	{ "none", "avx2", "uring", "25%", NULL, "none", 2, 16 },
-	{ "none, threads", "avx512", "threads", "25%", NULL, "none", 1, 7 },
-	{ "threads", "avx2", "threads", "10%", NULL, "lru", 2, 16 },
-	{ "sync", "avx2", "sync", "10%", NULL, "lfu", 2, 16 },
-	{ "pmem only", "avx2", "uring", "0", "100%", "lru", 2, 16 },
-	{ "pmem a third", "avx2", "uring", "25%", "33%", "lru", 2, 16 },
-	{ "pmem a third, none", "avx512", "sync", "0", "33%", "none", 2, 5 },
-	{ "pmem a third, avx512", "avx512", "threads", "10%", "33%", "lfu", 2, 40 },
-	{ "one thread", "avx512", "uring", "25%", NULL, "lru", 1, 16 },
-	{ "five threads", "avx2", "uring", "25%", NULL, "lru", 5, 16 },
-	{ "scalar", "scalar", "uring", "25%", NULL, "lru", 2, 16 },
-	{ "avx2", "avx2", "uring", "25%", NULL, "lru", 2, 16 },
-	{ "avx512", "avx512", "uring", "25%", NULL, "lru", 2, 16 },
-	{ "chunks of 1", "avx512", "uring", "50%", NULL, "lru", 2, 1 },
-	{ "chunks of 3", "avx512", "uring", "50%", NULL, "lru", 2, 3 },
-	{ "chunks of 40", "avx512", "uring", "50%", NULL, "lru", 2, 40 },
+	{ "dram 0", "avx512", "uring", "0", NULL, "lru", 2, 16, 0 },
+	{ "dram 0, one token a chunk", "avx2", "uring", "0", NULL, "lru", 2, 1, 0 },
+	{ "half the floor", "avx2", "uring", "600K", NULL, "lru", 2, 16, 0 },
+	{ "a quarter", "avx2", "uring", "25%", NULL, "lru", 2, 16, 0 },
+	{ "everything", "avx2", "uring", "100%", NULL, "lru", 2, 16, 0 },
+	{ "lfu", "avx2", "uring", "25%", NULL, "lfu", 2, 16, 0 },
+	{ "none", "avx2", "uring", "25%", NULL, "none", 2, 16, 0 },
+	{ "none, threads", "avx512", "threads", "25%", NULL, "none", 1, 7, 0 },
+	{ "threads", "avx2", "threads", "10%", NULL, "lru", 2, 16, 0 },
+	{ "sync", "avx2", "sync", "10%", NULL, "lfu", 2, 16, 0 },
+	{ "pmem only", "avx2", "uring", "0", "100%", "lru", 2, 16, 0 },
+	{ "pmem a third", "avx2", "uring", "25%", "33%", "lru", 2, 16, 0 },
+	{ "pmem a third, none", "avx512", "sync", "0", "33%", "none", 2, 5, 0 },
+	{ "pmem a third, avx512", "avx512", "threads", "10%", "33%", "lfu", 2, 40, 0 },
+	{ "pmem by one thread of three", "avx512", "uring", "10%", "50%", "lru", 3, 16, 1 },
+	{ "one thread", "avx512", "uring", "25%", NULL, "lru", 1, 16, 0 },
+	{ "five threads", "avx2", "uring", "25%", NULL, "lru", 5, 16, 0 },
+	{ "scalar", "scalar", "uring", "25%", NULL, "lru", 2, 16, 0 },
+	{ "avx2", "avx2", "uring", "25%", NULL, "lru", 2, 16, 0 },
+	{ "avx512", "avx512", "uring", "25%", NULL, "lru", 2, 16, 0 },
+	{ "chunks of 1", "avx512", "uring", "50%", NULL, "lru", 2, 1, 0 },
+	{ "chunks of 3", "avx512", "uring", "50%", NULL, "lru", 2, 3, 0 },
+	{ "chunks of 40", "avx512", "uring", "50%", NULL, "lru", 2, 40, 0 },
 };
 
 static char work_dir[4096];
@@ -87,7 +88,7 @@ static void run(const char *model, const struct setting *st, struct result *out)
 	const char *pmem_list[] = { pmem };
 	struct tr_engine_opts opts = { .model_path = model, .n_ctx = 128, .cpu = st->cpu,
 		.io = st->io, .dram = st->dram, .policy = st->policy, .n_thread = st->n_thread,
-		.n_batch = st->n_batch };
+		.n_batch = st->n_batch, .n_pmem_thread = st->n_pmem_thread };
 	struct tr_engine *e;
 	struct tr_session *s;
 	struct tr_err err;
@@ -156,7 +157,8 @@ static void check_stats(const struct setting *st, const struct tr_stats *stats)
 
 static void run_matrix(const char *model)
 {
-	static const struct setting base = { "base", "scalar", "sync", "100%", NULL, "lru", 1, 16 };
+	static const struct setting base = { "base", "scalar", "sync", "100%", NULL, "lru", 1, 16,
+		0 };
 	struct result want, got;
 	size_t i;
 

@@ -47,6 +47,21 @@ static void sleeping_workers_wake_for_the_next_loop(void **state)
 	run_with(3, 0);
 }
 
+static void each_worker_is_called_once(void **state)
+{
+	struct tr_pool_cfg cfg = { .n_thread = 4, .spin_us = 20 };
+	struct tally t = { .n_worker = 4 };
+	struct tr_pool *pool;
+
+	(void)state;
+	assert_int_equal(tr_pool_new(&pool, &cfg, NULL), 0);
+	for (unsigned round = 0; round < 300; round++)
+		tr_pool_each(pool, count, &t);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(atomic_load(&t.seen[i]), i < 4 ? 300 : 0);
+	tr_pool_free(pool);
+}
+
 static void empty_loop_returns(void **state)
 {
 	struct tr_pool_cfg cfg = { .n_thread = 2 };
@@ -63,6 +78,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_index_runs_once_per_loop),
 		cmocka_unit_test(sleeping_workers_wake_for_the_next_loop),
+		cmocka_unit_test(each_worker_is_called_once),
 		cmocka_unit_test(empty_loop_returns),
 	};
 

@@ -18,6 +18,7 @@ enum {
 	KEY_VRAM,
 	KEY_KV,
 	KEY_BATCH,
+	KEY_PMEM_THREADS,
 };
 
 static const struct argp_option options[] = {
@@ -31,6 +32,8 @@ static const struct argp_option options[] = {
 		"DRAM for experts, as 512M, 96G, 25% of all (default: what memory allows)", 2 },
 	{ "pmem", KEY_PMEM, "PATH[:SIZE]", 0,
 		"persistent memory, or any directory, for experts; may be repeated", 2 },
+	{ "pmem-threads", KEY_PMEM_THREADS, "N", 0,
+		"threads that read persistent memory at a time (default: all)", 2 },
 	{ "vram", KEY_VRAM, "SIZE", 0, "GPU memory for experts (0 without CUDA)", 2 },
 	{ "policy", KEY_POLICY, "NAME[,OPTION=VALUE]", 0,
 		"order of eviction, see `tierra policies` (default lru)", 2 },
@@ -131,6 +134,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case 't':
 		o->n_thread = (unsigned)tr_arg_u64(state, "-t", arg, 1, 4096);
+		break;
+	case KEY_PMEM_THREADS:
+		o->n_pmem_thread = (unsigned)tr_arg_u64(state, "--pmem-threads", arg, 1, 4096);
 		break;
 	case KEY_BATCH:
 		o->n_batch = (unsigned)tr_arg_u64(state, "--batch", arg, 1, 65536);

@@ -35,7 +35,7 @@ struct tr_pool {
 	tr_pool_fn *fn;
 	void *ctx;
 	size_t n;
-	size_t grain;
+	size_t grain; /* 0: every worker calls fn once */
 
 	_Alignas(TR_CACHE_LINE) atomic_size_t next;
 	_Alignas(TR_CACHE_LINE) atomic_uint running;
@@ -63,6 +63,10 @@ static void take_ranges(struct tr_pool *pool, unsigned idx)
 {
 	size_t begin;
 
+	if (!pool->grain) {
+		pool->fn(pool->ctx, idx, idx, idx + 1);
+		return;
+	}
 	while ((begin = atomic_fetch_add_explicit(&pool->next, pool->grain,
 			memory_order_relaxed)) < pool->n)
 		pool->fn(pool->ctx, idx, begin, TR_MIN(begin + pool->grain, pool->n));
@@ -112,17 +116,11 @@ static void publish(struct tr_pool *pool)
 	tr_mutex_unlock(&pool->mutex);
 }
 
-void tr_pool_run(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t n, size_t grain)
+/* Publishes the loop, takes part, waits for the others. */
+static void run_loop(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t n, size_t grain)
 {
 	unsigned i;
 
-	grain = TR_MAX(grain, (size_t)1);
-	if (n == 0)
-		return;
-	if (pool->n_thread == 1 || n <= grain) {
-		fn(ctx, 0, 0, n);
-		return;
-	}
 	pool->fn = fn;
 	pool->ctx = ctx;
 	pool->n = n;
@@ -138,6 +136,25 @@ void tr_pool_run(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t n, size
 		else
 			sched_yield();
 	}
+}
+
+void tr_pool_run(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t n, size_t grain)
+{
+	grain = TR_MAX(grain, (size_t)1);
+	if (n == 0)
+		return;
+	if (pool->n_thread == 1 || n <= grain)
+		fn(ctx, 0, 0, n);
+	else
+		run_loop(pool, fn, ctx, n, grain);
+}
+
+void tr_pool_each(struct tr_pool *pool, tr_pool_fn *fn, void *ctx)
+{
+	if (pool->n_thread == 1)
+		fn(ctx, 0, 0, 1);
+	else
+		run_loop(pool, fn, ctx, pool->n_thread, 0);
 }
 
 /* Binds a thread to the idx-th processor of the set this process may use. */

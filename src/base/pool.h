@@ -31,6 +31,9 @@ unsigned tr_pool_size(const struct tr_pool *pool);
  * time. */
 void tr_pool_run(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t n, size_t grain);
 
+/* Every worker w calls fn once, with the range [w, w + 1). */
+void tr_pool_each(struct tr_pool *pool, tr_pool_fn *fn, void *ctx);
+
 /* Processors this process may run on. */
 unsigned tr_pool_default_size(void);
 

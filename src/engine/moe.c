@@ -32,6 +32,8 @@ struct input {
 	size_t step; /* act_bytes, or 0 when there is one token and all slots read its row */
 };
 
+enum lane { LANE_PMEM, LANE_DRAM, N_LANE };
+
 struct tr_moe {
 	struct tr_ops ops;
 	struct tr_cache *cache;
@@ -63,6 +65,10 @@ struct tr_moe {
 	size_t n_todo;
 	uint32_t *ready;	     /* [n_expert] todo index of the groups that run now */
 	size_t n_ready;
+	size_t n_ready_pmem;	     /* of which these, the first, lie in persistent memory */
+	unsigned n_pmem_thread;
+	_Alignas(TR_CACHE_LINE) atomic_size_t next[N_LANE]; /* tasks not taken yet */
+	size_t n_task[N_LANE];	     /* end of the lane; LANE_DRAM begins where LANE_PMEM ends */
 };
 
 static uint64_t max_rows(const struct tr_catalog *c, enum tr_part part)
@@ -104,7 +110,7 @@ static bool alloc_buffers(struct tr_moe *m)
 
 int tr_moe_new(struct tr_moe **out, const struct tr_ops *ops, struct tr_cache *cache,
 	const struct tr_catalog *catalog, uint32_t n_embd, uint32_t n_tok_max,
-	struct tr_err *err)
+	unsigned n_pmem_thread, struct tr_err *err)
 {
 	struct tr_moe *m = tr_calloc(1, sizeof(*m));
 	uint64_t ff = max_rows(catalog, TR_PART_GATE);
@@ -117,6 +123,7 @@ int tr_moe_new(struct tr_moe **out, const struct tr_ops *ops, struct tr_cache *c
 	m->n_embd = n_embd;
 	m->n_used = catalog->n_used;
 	m->n_tok_max = n_tok_max;
+	m->n_pmem_thread = n_pmem_thread ? n_pmem_thread : tr_pool_size(ops->pool);
 	m->ff_stride = tr_ops_stride(ff);
 	m->embd_stride = tr_ops_stride(n_embd);
 	m->n_stretch = (ff + STRETCH - 1) / STRETCH;
@@ -314,32 +321,54 @@ static void hidden_rows(const struct tr_moe *m, size_t idx, size_t begin, size_t
 		quantise_stretch(m, g, begin / STRETCH);
 }
 
-static void hidden_blocks(void *ctx, unsigned worker, size_t begin, size_t end)
+static void hidden_task(const struct tr_moe *m, size_t task)
 {
-	const struct tr_moe *m = ctx;
 	uint64_t rows = m->layer->rows[TR_PART_GATE];
-	size_t grain = hidden_grain(m), n = blocks_of(rows, grain), row;
+	size_t grain = hidden_grain(m), n = blocks_of(rows, grain), row = task % n * grain;
 
-	(void)worker;
-	for (; begin < end; begin++) {
-		row = begin % n * grain;
-		hidden_rows(m, begin / n, row, TR_MIN(row + grain, rows));
-	}
+	hidden_rows(m, task / n, row, TR_MIN(row + grain, rows));
 }
 
-static void down_blocks(void *ctx, unsigned worker, size_t begin, size_t end)
+static void down_task(const struct tr_moe *m, size_t task)
 {
-	const struct tr_moe *m = ctx;
 	uint64_t rows = m->layer->rows[TR_PART_DOWN];
-	size_t grain = part_grain(m, TR_PART_DOWN), n = blocks_of(rows, grain), row;
+	size_t grain = part_grain(m, TR_PART_DOWN), n = blocks_of(rows, grain), row = task % n * grain;
 	struct input in = hidden_input(m);
 
-	(void)worker;
-	for (; begin < end; begin++) {
-		row = begin % n * grain;
-		run_rows(m, begin / n, TR_PART_DOWN, row, TR_MIN(row + grain, rows), &in, m->y,
-			m->embd_stride);
-	}
+	run_rows(m, task / n, TR_PART_DOWN, row, TR_MIN(row + grain, rows), &in, m->y,
+		m->embd_stride);
+}
+
+struct lane_job {
+	struct tr_moe *m;
+	void (*task)(const struct tr_moe *m, size_t task);
+};
+
+static void drain_lanes(void *ctx, unsigned worker, size_t begin, size_t end)
+{
+	const struct lane_job *job = ctx;
+	struct tr_moe *m = job->m;
+	int lane = worker < m->n_pmem_thread ? LANE_PMEM : LANE_DRAM;
+	size_t task;
+
+	(void)begin;
+	(void)end;
+	for (; lane < N_LANE; lane++)
+		while ((task = atomic_fetch_add_explicit(&m->next[lane], 1,
+				memory_order_relaxed)) < m->n_task[lane])
+			job->task(m, task);
+}
+
+static void run_lanes(struct tr_moe *m, size_t tasks_per_group,
+	void (*task)(const struct tr_moe *m, size_t task))
+{
+	struct lane_job job = { m, task };
+
+	m->n_task[LANE_PMEM] = m->n_ready_pmem * tasks_per_group;
+	m->n_task[LANE_DRAM] = m->n_ready * tasks_per_group;
+	atomic_store_explicit(&m->next[LANE_PMEM], 0, memory_order_relaxed);
+	atomic_store_explicit(&m->next[LANE_DRAM], m->n_task[LANE_PMEM], memory_order_relaxed);
+	tr_pool_each(m->ops.pool, drain_lanes, &job);
 }
 
 static void compute_ready(struct tr_moe *m)
@@ -352,36 +381,41 @@ static void compute_ready(struct tr_moe *m)
 			atomic_store_explicit(&m->missing[i * m->n_stretch + at],
 				(unsigned)TR_MIN(n_ff - at * STRETCH, (uint64_t)STRETCH),
 				memory_order_relaxed);
-	tr_pool_run(m->ops.pool, hidden_blocks, m, m->n_ready * blocks_of(n_ff, hidden_grain(m)), 1);
-	tr_pool_run(m->ops.pool, down_blocks, m,
-		m->n_ready * blocks_of(n_out, part_grain(m, TR_PART_DOWN)), 1);
+	run_lanes(m, blocks_of(n_ff, hidden_grain(m)), hidden_task);
+	run_lanes(m, blocks_of(n_out, part_grain(m, TR_PART_DOWN)), down_task);
 }
 
 /* --- the set ----------------------------------------------------------------------------------- */
 
-/* Collects what can run. Returns a negative code for the first load that failed. */
+/* Collects what can run, persistent memory first. Returns a negative code for the first load that
+ * failed. */
 static int collect_ready(struct tr_moe *m, struct tr_err *err)
 {
 	size_t i;
+	int lane;
 
 	m->n_ready = 0;
-	for (i = 0; i < m->n_todo; i++) {
-		if (m->handles[i].state == TR_HANDLE_READY)
-			m->ready[m->n_ready++] = (uint32_t)i;
-		else if (m->handles[i].state == TR_HANDLE_FAILED)
-			return tr_cache_explain(m->cache, &m->handles[i], err);
+	for (lane = 0; lane < N_LANE; lane++) {
+		for (i = 0; i < m->n_todo; i++) {
+			if (m->handles[i].state == TR_HANDLE_FAILED)
+				return tr_cache_explain(m->cache, &m->handles[i], err);
+			if (m->handles[i].state == TR_HANDLE_READY &&
+				(m->handles[i].tier > 0) == (lane == LANE_PMEM))
+				m->ready[m->n_ready++] = (uint32_t)i;
+		}
+		if (lane == LANE_PMEM)
+			m->n_ready_pmem = m->n_ready;
 	}
 	return 0;
 }
 
-/* Takes the groups that were computed off the list, keeping its order. */
+/* Takes the groups that were computed, all that are READY, off the list, keeping its order. */
 static void drop_computed(struct tr_moe *m)
 {
-	size_t i, at = 0, kept = 0;
+	size_t i, kept = 0;
 
 	for (i = 0; i < m->n_todo; i++) {
-		if (at < m->n_ready && m->ready[at] == i) {
-			at++;
+		if (m->handles[i].state == TR_HANDLE_READY) {
 			tr_cache_release(m->cache, &m->handles[i], 1);
 			continue;
 		}

@@ -17,9 +17,10 @@
 
 struct tr_moe;
 
+/* n_pmem_thread: workers that may read persistent memory at a time; 0: all. */
 int tr_moe_new(struct tr_moe **moe, const struct tr_ops *ops, struct tr_cache *cache,
 	const struct tr_catalog *catalog, uint32_t n_embd, uint32_t n_tok_max,
-	struct tr_err *err);
+	unsigned n_pmem_thread, struct tr_err *err);
 void tr_moe_free(struct tr_moe *moe);
 
 /* x: the layer's normalised input. ids[n_tok][n_used] as the router ranked them. */

@@ -35,7 +35,7 @@ static int alloc_run(struct tr_session *s, struct tr_err *err)
 		return tr_err_set(err, TR_E_NOMEM, "session: out of memory");
 	if (e->cache) {
 		rc = tr_moe_new(&run->moe, &run->ops, e->cache, e->setup.catalog, info->n_embd,
-			run->n_tok_max, err);
+			run->n_tok_max, e->opts.n_pmem_thread, err);
 		if (rc)
 			return rc;
 	}
