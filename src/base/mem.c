@@ -5,17 +5,22 @@
 #include <string.h>
 #include <sys/mman.h>
 
-void *tr_calloc(size_t n, size_t size)
+void *tr_alloc(size_t n, size_t size)
 {
 	uint64_t bytes;
-	void *p;
 
 	if (!tr_mul_u64(n, size, &bytes) || bytes > SIZE_MAX - TR_CACHE_LINE)
 		return NULL;
 	bytes = TR_ALIGN_UP(TR_MAX(bytes, (uint64_t)1), TR_CACHE_LINE);
-	p = aligned_alloc(TR_CACHE_LINE, (size_t)bytes);
+	return aligned_alloc(TR_CACHE_LINE, (size_t)bytes);
+}
+
+void *tr_calloc(size_t n, size_t size)
+{
+	void *p = tr_alloc(n, size);
+
 	if (p)
-		memset(p, 0, (size_t)bytes);
+		memset(p, 0, n * size);
 	return p;
 }
 

@@ -21,7 +21,7 @@ int tr_acts_init(struct tr_acts *acts, size_t n_max, size_t n_tok_max)
 		acts->buf[kind] = NULL;
 		if (kind == TR_ACT_F32)
 			continue;
-		acts->buf[kind] = tr_calloc(n_tok_max, tr_act_bytes(kind, TR_ALIGN_UP(n_max, 256)));
+		acts->buf[kind] = tr_alloc(n_tok_max, tr_act_bytes(kind, TR_ALIGN_UP(n_max, 256)));
 		if (!acts->buf[kind]) {
 			tr_acts_fini(acts);
 			return TR_E_NOMEM;

@@ -88,7 +88,7 @@ static bool alloc_buffers(struct tr_moe *m)
 	int kind;
 
 	for (kind = 0; kind < TR_N_ACT_KIND; kind++) {
-		m->gathered[kind] = tr_calloc(n_pair, tr_act_bytes(kind, TR_ALIGN_UP(m->n_embd, 256u)));
+		m->gathered[kind] = tr_alloc(n_pair, tr_act_bytes(kind, TR_ALIGN_UP(m->n_embd, 256u)));
 		ok = ok && m->gathered[kind];
 	}
 	m->groups = tr_calloc(n_expert, sizeof(*m->groups));
@@ -99,11 +99,11 @@ static bool alloc_buffers(struct tr_moe *m)
 	m->ready = tr_calloc(n_expert, sizeof(*m->ready));
 	m->slot_of = tr_calloc(n_pair, sizeof(*m->slot_of));
 	m->token_of = tr_calloc(n_pair, sizeof(*m->token_of));
-	m->gate = tr_calloc(n_pair * m->ff_stride, sizeof(float));
-	m->up = tr_calloc(n_pair * m->ff_stride, sizeof(float));
-	m->hidden = tr_calloc(n_pair, m->hidden_bytes);
+	m->gate = tr_alloc(n_pair * m->ff_stride, sizeof(float));
+	m->up = tr_alloc(n_pair * m->ff_stride, sizeof(float));
+	m->hidden = tr_alloc(n_pair, m->hidden_bytes);
 	m->missing = tr_calloc(n_expert * m->n_stretch, sizeof(*m->missing));
-	m->y = tr_calloc(n_pair * m->embd_stride, sizeof(float));
+	m->y = tr_alloc(n_pair * m->embd_stride, sizeof(float));
 	return ok && m->groups && m->count && m->todo && m->ids && m->handles && m->ready &&
 		m->slot_of && m->token_of && m->gate && m->up && m->hidden && m->missing && m->y;
 }

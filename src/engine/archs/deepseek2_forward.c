@@ -60,14 +60,14 @@ static bool alloc(struct ds2_scratch *s, const struct ds2 *d, const struct tr_ru
 	size_t i;
 
 	for (i = 0; i < TR_ARRAY_LEN(rows); i++) {
-		*rows[i].p = tr_calloc(n * stride(rows[i].width), sizeof(float));
+		*rows[i].p = tr_alloc(n * stride(rows[i].width), sizeof(float));
 		if (!*rows[i].p)
 			return false;
 	}
 	s->ids = tr_calloc(n * (run->n_routed + 1), sizeof(*s->ids));
 	s->weights = tr_calloc(n * (run->n_routed + 1), sizeof(*s->weights));
 	s->mla.bytes_per_worker = tr_mla_scratch_bytes(a, run->kv->n_ctx);
-	s->mla.base = tr_calloc(tr_pool_size(run->ops.pool), s->mla.bytes_per_worker);
+	s->mla.base = tr_alloc(tr_pool_size(run->ops.pool), s->mla.bytes_per_worker);
 	return s->ids && s->weights && s->mla.base && !tr_acts_init(&s->acts, wide, n) &&
 		!tr_acts_init(&s->acts_ffn, d->info.n_embd, n);
 }
