@@ -10,6 +10,7 @@
 #include "base/mem.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -333,6 +334,11 @@ static int bind_layer_ffn(const struct ds2 *d, struct ds2_layer *l, uint32_t i,
 		WANT(l->ffn.gate_t, n_embd, n_ff, 1, "blk.%u.ffn_gate%s.weight", i, kind);
 		WANT(l->ffn.up_t, n_embd, n_ff, 1, "blk.%u.ffn_up%s.weight", i, kind);
 		WANT(l->ffn.down_t, n_ff, n_embd, 1, "blk.%u.ffn_down%s.weight", i, kind);
+	} else if (tr_model_find(m, "blk.%u.ffn_gate_shexp.weight", i)) {
+		return tr_err_set(err, TR_E_FORMAT,
+			"deepseek2.expert_shared_count is 0 or missing, but there is tensor "
+			"blk.%u.ffn_gate_shexp.weight",
+			i);
 	}
 	if (!l->moe)
 		return 0;
@@ -342,12 +348,29 @@ static int bind_layer_ffn(const struct ds2 *d, struct ds2_layer *l, uint32_t i,
 	return 0;
 }
 
+/* A model cut short by its metadata would run, and talk nonsense. */
+static int refuse_more_layers(const struct ds2 *d, const struct tr_model *m, struct tr_err *err)
+{
+	unsigned layer;
+	size_t i;
+
+	for (i = 0; i < m->n_tensor; i++)
+		if (sscanf(m->tensors[i].name, "blk.%u.", &layer) == 1 &&
+			layer >= d->info.n_layer)
+			return tr_err_set(err, TR_E_FORMAT,
+				"deepseek2.block_count is %u, but there is tensor %s",
+				d->info.n_layer, m->tensors[i].name);
+	return 0;
+}
+
 static int bind_tensors(struct ds2 *d, const struct tr_model *m, const struct tr_catalog *c,
 	struct tr_err *err)
 {
 	uint32_t i;
-	int rc;
+	int rc = refuse_more_layers(d, m, err);
 
+	if (rc)
+		return rc;
 	WANT(d->embd_t, d->info.n_embd, d->info.n_vocab, 1, "token_embd.weight");
 	WANT(d->out_norm_t, d->info.n_embd, 1, 1, "output_norm.weight");
 	d->head_t = d->embd_t; /* tied when absent */
