@@ -157,7 +157,7 @@ struct tr_engine_opts {
 	unsigned n_ctx;		     /* tokens of context; default: the model's, at most 4096 */
 	unsigned n_thread;	     /* default: one per processor */
 	unsigned n_pmem_thread;	     /* of these, how many read persistent memory; default all */
-	unsigned n_batch;	     /* tokens per prefill chunk; default 128 */
+	unsigned n_batch;	     /* tokens per prefill chunk; default 512 */
 	enum tr_kv_type kv_type;     /* default F16 */
 	const char *cpu;	     /* "scalar", "avx2", "avx512"; default: the best there is */
 	const char *io;		     /* "uring", "threads", "sync"; default uring, else threads */

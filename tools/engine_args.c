@@ -27,7 +27,7 @@ static const struct argp_option options[] = {
 	{ "threads", 't', "N", 0, "threads (default: one per processor)", 1 },
 	{ "cpu", KEY_CPU, "ISA", 0, "scalar, avx2 or avx512 (default: the best there is)", 1 },
 	{ "kv", KEY_KV, "TYPE", 0, "f16 or f32: how the KV cache is kept (default f16)", 1 },
-	{ "batch", KEY_BATCH, "N", 0, "tokens per prefill chunk (default 128)", 1 },
+	{ "batch", KEY_BATCH, "N", 0, "tokens per prefill chunk (default 512)", 1 },
 	{ "dram", KEY_DRAM, "SIZE", 0,
 		"DRAM for experts, as 512M, 96G, 25% of all (default: what memory allows)", 2 },
 	{ "pmem", KEY_PMEM, "PATH[:SIZE]", 0,

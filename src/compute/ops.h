@@ -54,8 +54,9 @@ const uint8_t *tr_acts_get(struct tr_acts *acts, const struct tr_ops *ops, enum 
 void tr_op_matmul(const struct tr_ops *ops, float *out, size_t out_stride,
 	const struct tr_weight *w, struct tr_acts *x);
 
-/* Rows of w that one task takes: enough bytes to be worth handing out, enough tasks to share. */
-size_t tr_ops_row_grain(uint64_t rows, uint64_t row_bytes, size_t n_tok);
+/* Rows that one task takes when n_row rows of row_bytes each meet n_tok tokens: enough bytes to be
+ * worth handing out, enough tasks to share; a multiple of 4. */
+size_t tr_ops_row_grain(const struct tr_ops *ops, uint64_t row_bytes, uint64_t n_row, size_t n_tok);
 
 /* out[t] = x[t] / sqrt(mean(x[t]^2) + eps) * w, element by element. out may be x. */
 void tr_op_rms_norm(const struct tr_ops *ops, float *out, size_t out_stride, const float *x,

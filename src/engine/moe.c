@@ -250,8 +250,8 @@ static const struct group *ready_group(const struct tr_moe *m, size_t idx)
 
 static size_t part_grain(const struct tr_moe *m, enum tr_part part)
 {
-	return tr_ops_row_grain(m->layer->rows[part], m->layer->row_bytes[part],
-		(m->n_slot + m->n_group - 1) / m->n_group);
+	return tr_ops_row_grain(&m->ops, m->layer->row_bytes[part],
+		m->n_ready * m->layer->rows[part], (m->n_slot + m->n_group - 1) / m->n_group);
 }
 
 /* A power of two, so that no task crosses the end of a stretch. */

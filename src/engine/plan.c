@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 
 #define DEFAULT_CTX 4096
-#define DEFAULT_BATCH 128
+#define DEFAULT_BATCH 512
 #define MAX_BATCH 4096
 
 /* Left alone when the DRAM cache is sized from what memory allows: a tenth, at least 512 MiB, for the
