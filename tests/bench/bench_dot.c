@@ -9,11 +9,12 @@
  * The clock is around the parallel loop alone. Run it on an idle machine, or in a session and
  * scheduling class of its own: setsid chrt -f 1 bench_dot ...
  */
-#include <immintrin.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "reader.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -121,41 +122,12 @@ static void dot_rows(void *ctx, unsigned worker, size_t begin, size_t end)
 		end - begin, b->act, b->act_bytes, b->n_act, b->n);
 }
 
-__attribute__((target("avx512f"))) static void read_avx512(const uint8_t *p, size_t bytes)
-{
-	__m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
-
-	for (size_t i = 0; i + 256 <= bytes; i += 256) {
-		a = _mm512_or_si512(a, _mm512_loadu_si512(p + i));
-		b = _mm512_or_si512(b, _mm512_loadu_si512(p + i + 64));
-		c = _mm512_or_si512(c, _mm512_loadu_si512(p + i + 128));
-		d = _mm512_or_si512(d, _mm512_loadu_si512(p + i + 192));
-	}
-	a = _mm512_or_si512(_mm512_or_si512(a, b), _mm512_or_si512(c, d));
-	__asm__ volatile("" : : "v"(a));
-}
-
-__attribute__((target("avx2"))) static void read_avx2(const uint8_t *p, size_t bytes)
-{
-	__m256i a = _mm256_setzero_si256(), b = a;
-
-	for (size_t i = 0; i + 64 <= bytes; i += 64) {
-		a = _mm256_or_si256(a, _mm256_loadu_si256((const __m256i *)(p + i)));
-		b = _mm256_or_si256(b, _mm256_loadu_si256((const __m256i *)(p + i + 32)));
-	}
-	a = _mm256_or_si256(a, b);
-	__asm__ volatile("" : : "x"(a));
-}
-
 static void read_rows(void *ctx, unsigned worker, size_t begin, size_t end)
 {
 	const struct bench *b = ctx;
 
 	(void)worker;
-	if (__builtin_cpu_supports("avx512f"))
-		read_avx512(b->w + begin * b->row_bytes, (end - begin) * b->row_bytes);
-	else
-		read_avx2(b->w + begin * b->row_bytes, (end - begin) * b->row_bytes);
+	reader_touch(b->w + begin * b->row_bytes, (end - begin) * b->row_bytes);
 }
 
 static double seconds(struct bench *b, tr_pool_fn *fn)
