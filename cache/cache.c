@@ -17,8 +17,8 @@
  * no member of the set can be the victim of another; then misses get slots until none can be had.
  * All reads of the set are submitted as one batch at the end.
  *
- * Decided here: what counts as a use of which tier, and who waits. Entry table, victims and policy
- * are in entry.c, windows and reads in load.c, memory in slot.c.
+ * Decided here: what counts as a use of which tier, and who waits. The walks over a set are in
+ * order.c, entry table, victims and policy in entry.c, windows and reads in load.c, memory in slot.c.
  *
  * Locks. cache->lock (TR_RANK_CACHE) guards everything that changes. It is held while reads are
  * submitted, so that a LOADING entry always has its reads with io; never while waiting, and io
@@ -34,16 +34,12 @@
 #include "base/sync.h"
 #include "cache/entry.h"
 #include "cache/load.h"
+#include "cache/order.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MIN_SLOT_DEFAULT 2
-/* A scan may turn over one slot in so many, as a ring of its own. PostgreSQL gives its bulk reads
- * an eighth of the buffers at most, for the same reason. */
-#define SCAN_RING_SHARE 8
 
 struct use_counts {
 	uint64_t hits;
@@ -65,8 +61,8 @@ struct tr_cache {
 	/* Guarded by lock. */
 	struct tr_entries entries;
 	struct tr_loads loads;
-	uint64_t *order; /* [n_unit] scratch: id << 32 | index in the set */
-	bool reaping;	 /* a thread waits inside io */
+	struct tr_want *want; /* [n_unit] scratch: the set */
+	bool reaping;	      /* a thread waits inside io */
 	struct use_counts dram;
 	struct use_counts store[TR_MAX_TIER];
 	struct use_counts disk;
@@ -101,16 +97,6 @@ static void copy_cfg(struct tr_cache *c, const struct tr_cache_cfg *cfg)
 	c->cfg.policy = c->policy;
 }
 
-static void size_slots(const struct tr_cache *c, struct tr_entries_cfg *e)
-{
-	uint32_t min = c->cfg.min_slot ? c->cfg.min_slot : MIN_SLOT_DEFAULT;
-	uint64_t fit = c->cfg.dram_bytes / c->slot_bytes;
-
-	e->n_keep = (uint32_t)TR_MIN(fit, c->n_unit);
-	e->n_slot = TR_MIN(TR_MAX(e->n_keep, min), c->n_unit);
-	e->scan_ring = TR_MAX(min, e->n_slot / SCAN_RING_SHARE);
-}
-
 int tr_cache_open(struct tr_cache **out, const struct tr_cache_cfg *cfg, struct tr_err *err)
 {
 	struct tr_entries_cfg entries = { .numa_node = cfg->numa_node };
@@ -129,9 +115,9 @@ int tr_cache_open(struct tr_cache **out, const struct tr_cache_cfg *cfg, struct 
 		cfg->catalog, (uint32_t)tr_loads_align(cfg->catalog, cfg->files));
 	entries.slot_bytes = c->slot_bytes;
 	entries.n_id = c->n_unit;
-	size_slots(c, &entries);
-	c->order = tr_calloc(c->n_unit, sizeof(*c->order));
-	if (!c->order) {
+	tr_order_size(&entries, cfg->dram_bytes / c->slot_bytes, cfg->min_slot);
+	c->want = tr_calloc(c->n_unit, sizeof(*c->want));
+	if (!c->want) {
 		rc = tr_err_set(
 			err, TR_E_NOMEM, "expert cache: no memory for %u experts", c->n_unit);
 		goto fail;
@@ -151,7 +137,7 @@ int tr_cache_open(struct tr_cache **out, const struct tr_cache_cfg *cfg, struct 
 fail_loads:
 	tr_entries_fini(&c->entries);
 fail:
-	free(c->order);
+	free(c->want);
 	free(c);
 	return rc;
 }
@@ -178,7 +164,7 @@ void tr_cache_close(struct tr_cache *c)
 	tr_entries_fini(&c->entries);
 	pthread_cond_destroy(&c->loaded);
 	tr_mutex_fini(&c->lock);
-	free(c->order);
+	free(c->want);
 	free(c);
 }
 
@@ -193,35 +179,6 @@ uint64_t tr_cache_slot_bytes(const struct tr_cache *c)
 }
 
 /* --- acquire ---------------------------------------------------------------------------------- */
-
-static int compare_order(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* The set in ascending id order, in c->order. */
-static void sort_set(struct tr_cache *c, const uint32_t *ids, size_t n)
-{
-	bool sorted = true;
-
-	tr_assert(n <= c->n_unit);
-	for (size_t i = 0; i < n; i++) {
-		tr_assert(ids[i] < c->n_unit);
-		c->order[i] = (uint64_t)ids[i] << 32 | i;
-		sorted = sorted && (!i || c->order[i] > c->order[i - 1]);
-	}
-	if (!sorted)
-		qsort(c->order, n, sizeof(*c->order), compare_order);
-	for (size_t i = 1; i < n; i++)
-		tr_assert(c->order[i] >> 32 != c->order[i - 1] >> 32);
-}
-
-static struct tr_handle *nth(const struct tr_cache *c, struct tr_handle *handles, size_t i)
-{
-	return &handles[(uint32_t)c->order[i]];
-}
 
 /* READY in place when a store has the unit. Called without the lock. */
 static void look_in_stores(struct tr_cache *c, struct tr_handle *h)
@@ -260,14 +217,13 @@ static void count_use(struct use_counts *u, uint64_t bytes)
 }
 
 /* One use: a hit in the tier that serves it, a miss in DRAM if that is another, a miss in every
- * store if it goes on to disk. */
-static void note_use(struct tr_cache *c, const struct tr_handle *h, unsigned flags)
+ * store if it goes on to disk. Called before the loads of the set begin. */
+static void note_use(struct tr_cache *c, const struct tr_handle *h, const struct tr_want *w)
 {
 	const struct tr_entry *e = &c->entries.entry[h->id];
 	uint64_t bytes = c->cfg.catalog->units[h->id].bytes;
 
-	tr_entries_note_use(&c->entries, h->id, flags & TR_ACQUIRE_SCAN ? TR_POLICY_SCAN : 0);
-	if (h->state == TR_HANDLE_READY && h->tier == 0) {
+	if (w->taken == TR_TAKEN_PIN && e->state == TR_ENTRY_READY) {
 		count_use(&c->dram, bytes);
 		return;
 	}
@@ -279,22 +235,6 @@ static void note_use(struct tr_cache *c, const struct tr_handle *h, unsigned fla
 	for (size_t i = 0; i < c->cfg.n_store; i++)
 		c->store[i].misses++;
 	c->n_join += e->state == TR_ENTRY_LOADING;
-}
-
-/* First walk: what is resident is pinned. An entry on its way is left alone when a store serves the
- * unit at once. */
-static void pin_resident(struct tr_cache *c, struct tr_handle *h, unsigned flags)
-{
-	const struct tr_entry *e = &c->entries.entry[h->id];
-
-	if (e->state == TR_ENTRY_EMPTY)
-		return;
-	if (e->state == TR_ENTRY_READY || h->state != TR_HANDLE_READY) {
-		tr_entries_pin(&c->entries, h->id);
-		point_to_entry(c, h);
-	}
-	if (!(flags & TR_ACQUIRE_RETRY))
-		note_use(c, h, flags);
 }
 
 /* Called by io, without locks, once for each read. */
@@ -329,19 +269,31 @@ static void begin_load(struct tr_cache *c, struct tr_handle *h)
 	point_to_entry(c, h);
 }
 
-/* Second walk: what is not resident. *more becomes false when no slot can be had. */
-static void load_missing(struct tr_cache *c, struct tr_handle *h, unsigned flags, bool *more)
+static void want_set(struct tr_cache *c, const struct tr_handle *handles, size_t n)
 {
-	unsigned policy_flags = flags & TR_ACQUIRE_SCAN ? TR_POLICY_SCAN : 0;
+	tr_assert(n <= c->n_unit);
+	for (size_t i = 0; i < n; i++) {
+		tr_assert(handles[i].id < c->n_unit);
+		c->want[i] = (struct tr_want){ .id = handles[i].id,
+			.idx = (uint32_t)i,
+			.elsewhere = handles[i].state == TR_HANDLE_READY };
+	}
+	tr_order_sort(c->want, n);
+}
 
-	if (c->entries.entry[h->id].state != TR_ENTRY_EMPTY)
-		return;
-	if (!(flags & TR_ACQUIRE_RETRY))
-		note_use(c, h, flags);
-	if (h->state == TR_HANDLE_READY)
-		return;
-	*more = *more && tr_entries_reserve(&c->entries, h->id, policy_flags);
-	if (*more)
+static unsigned order_flags(unsigned flags)
+{
+	return (flags & TR_ACQUIRE_SCAN ? TR_ORDER_SCAN : 0) |
+		(flags & TR_ACQUIRE_RETRY ? TR_ORDER_RETRY : 0);
+}
+
+static void act_on(struct tr_cache *c, const struct tr_want *w, struct tr_handle *h, bool is_retry)
+{
+	if (!is_retry)
+		note_use(c, h, w);
+	if (w->taken == TR_TAKEN_PIN)
+		point_to_entry(c, h);
+	else if (w->taken == TR_TAKEN_SLOT)
 		begin_load(c, h);
 }
 
@@ -349,18 +301,16 @@ size_t tr_cache_acquire(struct tr_cache *c, const uint32_t *ids, size_t n, unsig
 	struct tr_handle *handles)
 {
 	size_t n_taken = 0;
-	bool more = true;
 
 	for (size_t i = 0; i < n; i++) {
 		handles[i] = (struct tr_handle){ .id = ids[i] };
 		look_in_stores(c, &handles[i]);
 	}
 	tr_mutex_lock(&c->lock);
-	sort_set(c, ids, n);
+	want_set(c, handles, n);
+	tr_order_take(&c->entries, c->want, n, order_flags(flags));
 	for (size_t i = 0; i < n; i++)
-		pin_resident(c, nth(c, handles, i), flags);
-	for (size_t i = 0; i < n; i++)
-		load_missing(c, nth(c, handles, i), flags, &more);
+		act_on(c, &c->want[i], &handles[c->want[i].idx], flags & TR_ACQUIRE_RETRY);
 	tr_loads_submit(&c->loads);
 	tr_mutex_unlock(&c->lock);
 	for (size_t i = 0; i < n; i++)

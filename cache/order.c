@@ -1,0 +1,82 @@
+/* order.c - two walks over a set in ascending id order; see order.h. */
+#include "cache/order.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+#define MIN_SLOT_DEFAULT 2
+/* A scan may turn over one slot in so many, as a ring of its own. PostgreSQL gives its bulk reads
+ * an eighth of the buffers at most, for the same reason. */
+#define SCAN_RING_SHARE 8
+
+void tr_order_size(struct tr_entries_cfg *cfg, uint64_t n_keep, uint32_t min_slot)
+{
+	uint32_t min = min_slot ? min_slot : MIN_SLOT_DEFAULT;
+
+	cfg->n_keep = (uint32_t)TR_MIN(n_keep, cfg->n_id);
+	cfg->n_slot = TR_MIN(TR_MAX(cfg->n_keep, min), cfg->n_id);
+	cfg->scan_ring = TR_MAX(min, cfg->n_slot / SCAN_RING_SHARE);
+}
+
+static int compare_id(const void *a, const void *b)
+{
+	const struct tr_want *x = a, *y = b;
+
+	return (x->id > y->id) - (x->id < y->id);
+}
+
+void tr_order_sort(struct tr_want *want, size_t n)
+{
+	bool sorted = true;
+
+	for (size_t i = 1; i < n; i++)
+		sorted = sorted && want[i].id > want[i - 1].id;
+	if (sorted)
+		return;
+	qsort(want, n, sizeof(*want), compare_id);
+	for (size_t i = 1; i < n; i++)
+		tr_assert(want[i].id != want[i - 1].id);
+}
+
+/* An entry on its way is left alone when a lower tier serves the unit at once. */
+static void take_resident(struct tr_entries *t, struct tr_want *w, unsigned flags)
+{
+	enum tr_entry_state state = t->entry[w->id].state;
+
+	if (state == TR_ENTRY_EMPTY)
+		return;
+	if (state == TR_ENTRY_READY || !w->elsewhere) {
+		tr_entries_pin(t, w->id);
+		w->taken = TR_TAKEN_PIN;
+	}
+	if (!(flags & TR_ORDER_RETRY))
+		tr_entries_note_use(t, w->id, flags & TR_ORDER_SCAN ? TR_POLICY_SCAN : 0);
+}
+
+/* *more becomes false when no slot can be had. */
+static void take_missing(struct tr_entries *t, struct tr_want *w, unsigned flags, bool *more)
+{
+	unsigned policy_flags = flags & TR_ORDER_SCAN ? TR_POLICY_SCAN : 0;
+
+	if (t->entry[w->id].state != TR_ENTRY_EMPTY)
+		return;
+	if (!(flags & TR_ORDER_RETRY))
+		tr_entries_note_use(t, w->id, policy_flags);
+	if (w->elsewhere)
+		return;
+	*more = *more && tr_entries_reserve(t, w->id, policy_flags);
+	if (*more)
+		w->taken = TR_TAKEN_SLOT;
+}
+
+void tr_order_take(struct tr_entries *t, struct tr_want *want, size_t n, unsigned flags)
+{
+	bool more = true;
+
+	for (size_t i = 0; i < n; i++) {
+		want[i].taken = TR_TAKEN_NONE;
+		take_resident(t, &want[i], flags);
+	}
+	for (size_t i = 0; i < n; i++)
+		take_missing(t, &want[i], flags, &more);
+}

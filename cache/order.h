@@ -1,0 +1,42 @@
+/*
+ * order.h - what becomes of a set of units: who is a hit, who gets a slot, who has to wait.
+ *
+ * The decisions of the cache without its reads. cache.c acts on them; a replay (replay.c) only
+ * counts them, so that both take the same ones. Guarded by the lock that guards the entries.
+ */
+#ifndef TR_CACHE_ORDER_H
+#define TR_CACHE_ORDER_H
+
+#include "cache/entry.h"
+
+enum tr_taken {
+	TR_TAKEN_NONE,	/* no slot could be had, or a lower tier serves it */
+	TR_TAKEN_PIN,	/* was resident; has a pin more */
+	TR_TAKEN_SLOT,	/* RESERVED, one pin; its load is to be begun */
+};
+
+struct tr_want {
+	uint32_t id;
+	uint32_t idx;	/* the caller's */
+	bool elsewhere; /* a lower tier has it at once, so it needs no slot */
+	enum tr_taken taken;
+};
+
+/* Ascending by id. No id may be there twice. */
+void tr_order_sort(struct tr_want *want, size_t n);
+
+enum {
+	TR_ORDER_SCAN = 1,  /* a prefill */
+	TR_ORDER_RETRY = 2, /* the uses were noted already */
+};
+
+/*
+ * One set, sorted. First walk: what is resident is used and pinned, so that no member of the set can
+ * be the victim of another. Second walk: the others are used, and get slots until none can be had.
+ */
+void tr_order_take(struct tr_entries *t, struct tr_want *want, size_t n, unsigned flags);
+
+/* Slots of a cache that may keep n_keep entries, and of its ring for scans. min_slot 0: 2. */
+void tr_order_size(struct tr_entries_cfg *cfg, uint64_t n_keep, uint32_t min_slot);
+
+#endif
