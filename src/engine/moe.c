@@ -6,8 +6,13 @@
  * outputs of a group are consecutive rows and a weight row meets all tokens of its expert in one
  * kernel call. Groups that are ready run together in two loops. The first takes rows of gate and up
  * and multiplies them through SiLU; whoever completes the last rows of a stretch of STRETCH hidden
- * values also quantises it. The second takes the rows of down. A group is released as soon as it is
- * computed, which frees its slot in the cache for the rest of a set that did not fit.
+ * values also quantises it. The second takes the rows of down.
+ *
+ * A set that does not fit the free slots passes through them as through a window: groups are released
+ * in the order in which they were acquired (first those that were resident, then those that got slots,
+ * both ascending), and after each release one group that waits is tried. The order in which reads
+ * arrive decides when something is computed, but never who leaves the cache, so a recorded run can be
+ * replayed exactly.
  */
 #include "engine/moe.h"
 #include "base/mem.h"
@@ -58,12 +63,14 @@ struct tr_moe {
 	size_t n_stretch;
 	float *y;		     /* [slot][embd_stride] */
 
-	/* Groups not computed yet; those after n_pinned wait for a free slot. */
-	uint32_t *todo;		     /* [n_expert] group */
-	uint32_t *ids;		     /* [n_expert] unit of todo[i] */
-	struct tr_handle *handles;   /* [n_expert] of todo[i] */
-	size_t n_todo;
-	uint32_t *ready;	     /* [n_expert] todo index of the groups that run now */
+	/* By group, ascending unit. */
+	uint32_t *ids;		     /* [n_expert] unit */
+	struct tr_handle *handles;   /* [n_expert] NONE: waits for a slot, or released */
+	bool *computed;		     /* [n_expert] */
+	uint32_t *queue;	     /* [n_expert] groups in the order of acquisition */
+	size_t n_queued, n_released; /* of queue */
+	size_t next_waiting;	     /* no group before it waits for a slot */
+	uint32_t *ready;	     /* [n_expert] groups that run now */
 	size_t n_ready;
 	size_t n_ready_pmem;	     /* of which these, the first, lie in persistent memory */
 	unsigned n_pmem_thread;
@@ -93,9 +100,10 @@ static bool alloc_buffers(struct tr_moe *m)
 	}
 	m->groups = tr_calloc(n_expert, sizeof(*m->groups));
 	m->count = tr_calloc(n_expert + 1, sizeof(*m->count));
-	m->todo = tr_calloc(n_expert, sizeof(*m->todo));
 	m->ids = tr_calloc(n_expert, sizeof(*m->ids));
 	m->handles = tr_calloc(n_expert, sizeof(*m->handles));
+	m->computed = tr_calloc(n_expert, sizeof(*m->computed));
+	m->queue = tr_calloc(n_expert, sizeof(*m->queue));
 	m->ready = tr_calloc(n_expert, sizeof(*m->ready));
 	m->slot_of = tr_calloc(n_pair, sizeof(*m->slot_of));
 	m->token_of = tr_calloc(n_pair, sizeof(*m->token_of));
@@ -104,7 +112,7 @@ static bool alloc_buffers(struct tr_moe *m)
 	m->hidden = tr_alloc(n_pair, m->hidden_bytes);
 	m->missing = tr_calloc(n_expert * m->n_stretch, sizeof(*m->missing));
 	m->y = tr_alloc(n_pair * m->embd_stride, sizeof(float));
-	return ok && m->groups && m->count && m->todo && m->ids && m->handles && m->ready &&
+	return ok && m->groups && m->count && m->ids && m->handles && m->computed && m->queue && m->ready &&
 		m->slot_of && m->token_of && m->gate && m->up && m->hidden && m->missing && m->y;
 }
 
@@ -147,9 +155,10 @@ void tr_moe_free(struct tr_moe *m)
 		free(m->gathered[kind]);
 	free(m->groups);
 	free(m->count);
-	free(m->todo);
 	free(m->ids);
 	free(m->handles);
+	free(m->computed);
+	free(m->queue);
 	free(m->ready);
 	free(m->slot_of);
 	free(m->token_of);
@@ -218,6 +227,16 @@ static unsigned acquire_flags(const struct tr_moe *m)
 	return m->x->n_tok > 1 ? TR_ACQUIRE_SCAN : 0;
 }
 
+/* Puts the groups in this state, which have just been acquired, into the queue. */
+static void enqueue(struct tr_moe *m, enum tr_handle_state state)
+{
+	uint32_t g;
+
+	for (g = 0; g < m->n_group; g++)
+		if (m->handles[g].state == state)
+			m->queue[m->n_queued++] = g;
+}
+
 int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint32_t *ids,
 	struct tr_err *err)
 {
@@ -228,12 +247,15 @@ int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint
 	m->x = x;
 	sort_pairs(m, ids, x->n_tok);
 	for (i = 0; i < m->n_group; i++) {
-		m->todo[i] = (uint32_t)i;
 		m->ids[i] = m->groups[i].unit;
+		m->computed[i] = false;
 	}
-	m->n_todo = m->n_group;
-	if (!tr_cache_acquire(m->cache, m->ids, m->n_todo, acquire_flags(m), m->handles))
+	m->n_queued = m->n_released = m->next_waiting = 0;
+	if (!tr_cache_acquire(m->cache, m->ids, m->n_group, acquire_flags(m), m->handles))
 		return tr_err_set(err, TR_E_BUSY, "layer %u: no expert slot is free", layer);
+	enqueue(m, TR_HANDLE_READY);
+	enqueue(m, TR_HANDLE_FAILED);
+	enqueue(m, TR_HANDLE_LOADING);
 	m->in[0] = gather(m, m->layer->quant[TR_PART_GATE]->act);
 	m->in[1] = m->layer->quant[TR_PART_UP]->act == m->layer->quant[TR_PART_GATE]->act ?
 		m->in[0] :
@@ -245,7 +267,7 @@ int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint
 
 static const struct group *ready_group(const struct tr_moe *m, size_t idx)
 {
-	return &m->groups[m->todo[m->ready[idx]]];
+	return &m->groups[m->ready[idx]];
 }
 
 static size_t part_grain(const struct tr_moe *m, enum tr_part part)
@@ -391,17 +413,17 @@ static void compute_ready(struct tr_moe *m)
  * failed. */
 static int collect_ready(struct tr_moe *m, struct tr_err *err)
 {
-	size_t i;
+	uint32_t g;
 	int lane;
 
 	m->n_ready = 0;
 	for (lane = 0; lane < N_LANE; lane++) {
-		for (i = 0; i < m->n_todo; i++) {
-			if (m->handles[i].state == TR_HANDLE_FAILED)
-				return tr_cache_explain(m->cache, &m->handles[i], err);
-			if (m->handles[i].state == TR_HANDLE_READY &&
-				(m->handles[i].tier > 0) == (lane == LANE_PMEM))
-				m->ready[m->n_ready++] = (uint32_t)i;
+		for (g = 0; g < m->n_group; g++) {
+			if (m->handles[g].state == TR_HANDLE_FAILED)
+				return tr_cache_explain(m->cache, &m->handles[g], err);
+			if (m->handles[g].state == TR_HANDLE_READY && !m->computed[g] &&
+				(m->handles[g].tier > 0) == (lane == LANE_PMEM))
+				m->ready[m->n_ready++] = g;
 		}
 		if (lane == LANE_PMEM)
 			m->n_ready_pmem = m->n_ready;
@@ -409,68 +431,51 @@ static int collect_ready(struct tr_moe *m, struct tr_err *err)
 	return 0;
 }
 
-/* Takes the groups that were computed, all that are READY, off the list, keeping its order. */
-static void drop_computed(struct tr_moe *m)
+/* Tries for a slot for the first group that waits for one. */
+static void acquire_next(struct tr_moe *m)
 {
-	size_t i, kept = 0;
+	size_t g = m->next_waiting;
 
-	for (i = 0; i < m->n_todo; i++) {
-		if (m->handles[i].state == TR_HANDLE_READY) {
-			tr_cache_release(m->cache, &m->handles[i], 1);
-			continue;
-		}
-		m->todo[kept] = m->todo[i];
-		m->ids[kept] = m->ids[i];
-		m->handles[kept++] = m->handles[i];
-	}
-	m->n_todo = kept;
+	while (g < m->n_group && (m->computed[g] || m->handles[g].state != TR_HANDLE_NONE))
+		g++;
+	m->next_waiting = g;
+	if (g < m->n_group && tr_cache_acquire(m->cache, &m->ids[g], 1,
+				      acquire_flags(m) | TR_ACQUIRE_RETRY, &m->handles[g]))
+		m->queue[m->n_queued++] = (uint32_t)g;
 }
 
-/* Tries again for the groups that got no slot. They are the ones in state NONE; the list is
- * reordered so that they are its tail. */
-static void acquire_rest(struct tr_moe *m)
+static void release_computed(struct tr_moe *m)
 {
-	size_t i, first = m->n_todo;
-	struct tr_handle h;
+	size_t i;
 	uint32_t g;
 
-	for (i = m->n_todo; i-- > 0;)
-		if (m->handles[i].state == TR_HANDLE_NONE) {
-			first--;
-			g = m->todo[i];
-			h = m->handles[i];
-			m->todo[i] = m->todo[first];
-			m->handles[i] = m->handles[first];
-			m->ids[i] = m->ids[first];
-			m->todo[first] = g;
-			m->handles[first] = h;
-			m->ids[first] = m->groups[g].unit;
-		}
-	if (first < m->n_todo)
-		tr_cache_acquire(m->cache, m->ids + first, m->n_todo - first,
-			acquire_flags(m) | TR_ACQUIRE_RETRY, m->handles + first);
+	for (i = 0; i < m->n_ready; i++)
+		m->computed[m->ready[i]] = true;
+	while (m->n_released < m->n_queued && m->computed[m->queue[m->n_released]]) {
+		g = m->queue[m->n_released++];
+		tr_cache_release(m->cache, &m->handles[g], 1);
+		acquire_next(m);
+	}
 }
 
 int tr_moe_finish(struct tr_moe *m, struct tr_err *err)
 {
 	int rc = 0;
 
-	tr_cache_poll(m->cache, m->handles, m->n_todo);
-	while (m->n_todo) {
+	tr_cache_poll(m->cache, m->handles, m->n_group);
+	while (m->n_released < m->n_group) {
 		rc = collect_ready(m, err);
 		if (rc)
 			break;
 		if (m->n_ready) {
 			compute_ready(m);
-			drop_computed(m);
-			acquire_rest(m);
-			tr_cache_poll(m->cache, m->handles, m->n_todo);
+			release_computed(m);
+			tr_cache_poll(m->cache, m->handles, m->n_group);
 		} else {
-			tr_cache_wait(m->cache, m->handles, m->n_todo);
+			tr_cache_wait(m->cache, m->handles, m->n_group);
 		}
 	}
-	tr_cache_release(m->cache, m->handles, m->n_todo);
-	m->n_todo = 0;
+	tr_cache_release(m->cache, m->handles, m->n_group);
 	return rc;
 }
 
