@@ -18,7 +18,8 @@
  * All reads of the set are submitted as one batch at the end.
  *
  * Decided here: what counts as a use of which tier, and who waits. The walks over a set are in
- * order.c, entry table, victims and policy in entry.c, windows and reads in load.c, memory in slot.c.
+ * order.c, entry table, victims and policy in entry.c, windows and reads in load.c, memory in
+ * slot.c.
  *
  * Locks. cache->lock (TR_RANK_CACHE) guards everything that changes. It is held while reads are
  * submitted, so that a LOADING entry always has its reads with io; never while waiting, and io
@@ -97,6 +98,14 @@ static void copy_cfg(struct tr_cache *c, const struct tr_cache_cfg *cfg)
 	c->cfg.policy = c->policy;
 }
 
+/* A slot is as large as a plan takes it to be, which is made before the files are open. */
+static uint32_t slot_align(const struct tr_cache_cfg *cfg)
+{
+	uint64_t align = tr_loads_align(cfg->catalog, cfg->files);
+
+	return (uint32_t)TR_MAX(align, (uint64_t)TR_STORE_EXTENT_ALIGN);
+}
+
 int tr_cache_open(struct tr_cache **out, const struct tr_cache_cfg *cfg, struct tr_err *err)
 {
 	struct tr_entries_cfg entries = { .numa_node = cfg->numa_node };
@@ -111,8 +120,7 @@ int tr_cache_open(struct tr_cache **out, const struct tr_cache_cfg *cfg, struct 
 	copy_cfg(c, cfg);
 	entries.policy = c->cfg.policy;
 	c->n_unit = (uint32_t)cfg->catalog->n_unit;
-	c->slot_bytes = tr_cache_slot_bytes_for(
-		cfg->catalog, (uint32_t)tr_loads_align(cfg->catalog, cfg->files));
+	c->slot_bytes = tr_cache_slot_bytes_for(cfg->catalog, slot_align(cfg));
 	entries.slot_bytes = c->slot_bytes;
 	entries.n_id = c->n_unit;
 	tr_order_size(&entries, cfg->dram_bytes / c->slot_bytes, cfg->min_slot);
