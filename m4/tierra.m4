@@ -40,6 +40,7 @@ TR_PKG([NUMA], [numa >= 2.0.14], [libnuma-dev])
 TR_PKG([PCRE2], [libpcre2-8 >= 10.40], [libpcre2-dev])
 TR_PKG([JANSSON], [jansson >= 2.13], [libjansson-dev])
 TR_PKG([XXHASH], [libxxhash >= 0.8.0], [libxxhash-dev])
+TR_PKG([ZSTD], [libzstd >= 1.4.8], [libzstd-dev])
 AS_CASE([$with_jemalloc],
 	[no-sanitizer], [tr_jemalloc=no; TR_ROW([jemalloc], [no (sanitizer build: plain arena)])],
 	[no], [tr_jemalloc=no; TR_ROW([jemalloc], [no (--without-jemalloc: plain arena)])],

@@ -166,6 +166,7 @@ struct tr_engine_opts {
 	const char *const *pmem;     /* persistent memory: "PATH" or "PATH:SIZE" */
 	size_t n_pmem;
 	const char *policy;	     /* "NAME[,option=value...]" of the DRAM tier; default lru */
+	const char *trace;	     /* file to record routing in, see tr_trace_open; NULL: none */
 	tr_progress_fn *progress;
 	void *progress_ctx;
 };
@@ -310,6 +311,35 @@ struct tr_logprob {
 /* Log probability of id and of the n_top most likely tokens, before any sampling option. */
 TR_API void tr_logprobs(const float *logits, size_t n_vocab, int32_t id, struct tr_logprob *chosen,
 	struct tr_logprob *top, size_t n_top);
+
+/* --- traces ----------------------------------------------------------------------------------- */
+
+/* What a run asked of its expert cache: for each token (in a prefill: chunk of tokens) and layer, the
+ * experts and their weights. */
+struct tr_trace;
+
+/* Reads a file that an engine recorded, or lines "token,layer,expert[,weight]". n_expert is for the
+ * latter, which do not say how many experts a layer has; 0: one more than the largest there is. */
+TR_API int tr_trace_open(struct tr_trace **trace, const char *path, unsigned n_expert,
+	struct tr_err *err);
+TR_API void tr_trace_close(struct tr_trace *trace);
+
+struct tr_trace_info {
+	const char *model;	  /* "" when not known; lives as long as the trace */
+	uint32_t n_layer;	  /* of the model */
+	uint32_t n_moe_layer;
+	uint32_t n_expert;	  /* per MoE layer */
+	uint32_t n_used;	  /* per token and layer; 0: varies */
+	uint64_t n_token;
+	uint64_t n_prefill_token; /* of those */
+	uint64_t n_set;
+	uint64_t n_request;	  /* experts of all sets */
+	uint64_t slot_bytes;	  /* one expert in the DRAM cache; 0: not known */
+	bool has_weights;
+	bool complete;		  /* false: the recording was cut short */
+};
+
+TR_API void tr_trace_info(const struct tr_trace *trace, struct tr_trace_info *out);
 
 /* --- policies --------------------------------------------------------------------------------- */
 

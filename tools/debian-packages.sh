@@ -5,7 +5,7 @@
 # What ./autogen.sh, ./configure and make need.
 tr_build_packages="gcc libc6-dev make autoconf automake libtool pkg-config
 	liburing-dev libpmem2-dev libnuma-dev libpcre2-dev libjansson-dev libxxhash-dev
-	libjemalloc-dev"
+	libzstd-dev libjemalloc-dev"
 
 # What the tests need beside those.
 tr_test_packages="libcmocka-dev clang libclang-rt-dev python3 python3-venv mandoc shellcheck

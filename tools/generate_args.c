@@ -14,6 +14,7 @@ enum {
 	KEY_IGNORE_EOS,
 	KEY_OUTPUT,
 	KEY_LOGPROBS,
+	KEY_TRACE,
 };
 
 #define DEFAULT_N_PREDICT 128
@@ -43,6 +44,8 @@ static const struct argp_option options[] = {
 		"the text as it comes (default), or one JSON object at the end", 3 },
 	{ "logprobs", KEY_LOGPROBS, "K", 0,
 		"with JSON: log probability of each token and of the K likeliest", 3 },
+	{ "trace", KEY_TRACE, "FILE", 0,
+		"record which experts each token and layer used", 3 },
 	{ "quiet", 'q', 0, 0, "only errors on standard error", 3 },
 	{ "verbose", 'v', 0, 0, "more messages; twice: all", 3 },
 	{ 0 },
@@ -141,6 +144,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_LOGPROBS:
 		a->with_logprobs = true;
 		a->n_top = tr_arg_u64(state, "--logprobs", arg, 0, MAX_LOGPROBS);
+		break;
+	case KEY_TRACE:
+		a->engine.opts.trace = arg;
 		break;
 	case 'q':
 		a->verbosity = TR_VERBOSITY_QUIET;

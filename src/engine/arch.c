@@ -79,3 +79,15 @@ int tr_arch_floats(float **out, const struct tr_resident *res, const struct tr_t
 	t->quant->dequant(tr_resident_data(res, t), *out, n);
 	return 0;
 }
+
+void tr_run_routed(struct tr_run *run, uint32_t layer, const uint32_t *ids, const float *weights,
+	size_t n_tok)
+{
+	size_t n = run->n_routed, last = (n_tok - 1) * n;
+
+	memcpy(run->routing_ids + layer * n, ids + last, n * sizeof(*ids));
+	memcpy(run->routing_weights + layer * n, weights + last, n * sizeof(*weights));
+	if (run->trace)
+		tr_trace_write_set(run->trace, (uint32_t)run->catalog->moe_of_layer[layer],
+			(uint32_t)n_tok, n_tok > 1, ids, weights);
+}

@@ -8,6 +8,7 @@
 #ifndef TR_ENGINE_ARCH_H
 #define TR_ENGINE_ARCH_H
 
+#include "cache/trace_write.h"
 #include "engine/kv.h"
 #include "engine/moe.h"
 #include "engine/resident.h"
@@ -27,6 +28,8 @@ struct tr_run {
 	struct tr_kv *kv;
 	struct tr_moe *moe;	  /* NULL when the model has no routed experts */
 	struct tr_cache *cache;
+	const struct tr_catalog *catalog;
+	struct tr_trace_writer *trace; /* NULL: nothing is recorded */
 	uint32_t n_tok_max;	  /* tokens a call, at most */
 	uint32_t n_routed;	  /* n_used of the catalogue */
 	uint32_t *routing_ids;	  /* [n_layer][n_routed] of the last token */
@@ -57,6 +60,11 @@ struct tr_arch_ops {
 
 /* NULL with a message that lists what is supported. */
 const struct tr_arch_ops *tr_arch_by_name(const char *name, struct tr_err *err);
+
+/* The router of a layer chose experts and weights, [n_tok][n_routed]: called once a layer, just before
+ * they are acquired. Keeps those of the last token, records all. */
+void tr_run_routed(struct tr_run *run, uint32_t layer, const uint32_t *ids, const float *weights,
+	size_t n_tok);
 
 /* Helpers for bind: a required tensor of exactly this shape (trailing dimensions 1), or an error that
  * names tensor, shape found and shape wanted. */

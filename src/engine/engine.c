@@ -89,6 +89,50 @@ static int open_cache(struct tr_engine *e, const char *policy, struct tr_err *er
 	return tr_cache_open(&e->cache, &cfg, err);
 }
 
+/* The last component of the model's path, as far as it fits. */
+static void name_model(const struct tr_engine *e, char *name, size_t cap)
+{
+	const char *path = e->setup.model->shards[0].path, *slash = strrchr(path, '/');
+
+	snprintf(name, cap, "%s", slash ? slash + 1 : path);
+}
+
+static int open_trace(struct tr_engine *e, const char *path, struct tr_err *err)
+{
+	const struct tr_catalog *c = e->setup.catalog;
+	struct tr_trace_head head = { .n_layer = c->n_layer,
+		.n_moe_layer = (uint32_t)c->n_moe_layer,
+		.n_expert = c->n_expert,
+		.n_used = c->n_used };
+	int rc;
+
+	if (!path)
+		return 0;
+	if (!e->cache)
+		return tr_err_set(err, TR_E_INVALID, "--trace %s: the model has no routed experts",
+			path);
+	head.slot_bytes = tr_cache_slot_bytes(e->cache);
+	name_model(e, head.model, sizeof(head.model));
+	tr_model_fingerprint(e->setup.model, head.fingerprint);
+	head.layers = tr_calloc(c->n_moe_layer, sizeof(*head.layers));
+	if (!head.layers)
+		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
+	for (size_t i = 0; i < c->n_moe_layer; i++)
+		head.layers[i] = (struct tr_trace_layer){ c->moe_layers[i].layer,
+			c->units[c->moe_layers[i].first_unit].bytes };
+	rc = tr_trace_writer_open(&e->trace, path, &head, err);
+	free(head.layers);
+	return rc;
+}
+
+static void close_trace(struct tr_engine *e)
+{
+	struct tr_err err;
+
+	if (tr_trace_writer_close(e->trace, &err))
+		tr_warn("trace: %s", err.msg);
+}
+
 static int open_machinery(struct tr_engine *e, struct tr_err *err)
 {
 	struct tr_pool_cfg pool = { .n_thread = e->opts.n_thread, .pin = true, .spin_us = SPIN_US };
@@ -126,6 +170,7 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 		(rc = check_vocab(e, err)) || (rc = open_machinery(e, err)) ||
 		(rc = open_files(e, err)) || (rc = open_stores(e, err)) ||
 		(rc = open_cache(e, opts->policy, err)) ||
+		(rc = open_trace(e, opts->trace, err)) ||
 		(rc = tr_resident_load(&e->resident, e->setup.model, e->io, e->files,
 			 opts->progress, opts->progress_ctx, err)) ||
 		(rc = e->setup.arch->attach(e->setup.am, e->resident, err))) {
@@ -143,6 +188,7 @@ void tr_engine_close(struct tr_engine *e)
 
 	if (!e)
 		return;
+	close_trace(e);
 	tr_cache_close(e->cache); /* waits for its reads, so before io */
 	tr_io_close(e->io);
 	for (i = 0; i < e->n_store; i++)

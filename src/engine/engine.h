@@ -3,6 +3,7 @@
 #define TR_ENGINE_ENGINE_H
 
 #include "cache/cache.h"
+#include "cache/trace_write.h"
 #include "engine/arch.h"
 #include "engine/plan.h"
 #include "model/tokenizer.h"
@@ -19,6 +20,7 @@ struct tr_engine {
 	size_t n_store;
 	struct tr_resident *resident;
 	struct tr_cache *cache; /* NULL when the model has no routed experts */
+	struct tr_trace_writer *trace; /* NULL: nothing is recorded */
 	uint64_t load_ns;
 };
 

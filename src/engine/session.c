@@ -25,6 +25,8 @@ static int alloc_run(struct tr_session *s, struct tr_err *err)
 	run->ops = e->ops;
 	run->kv = &s->kv;
 	run->cache = e->cache;
+	run->catalog = e->setup.catalog;
+	run->trace = e->trace;
 	run->n_tok_max = e->opts.n_batch;
 	run->n_routed = e->setup.catalog->n_used;
 	n_routing = (size_t)info->n_layer * TR_MAX(run->n_routed, 1u);
@@ -91,6 +93,15 @@ static int check_ids(const struct tr_session *s, const int32_t *ids, size_t n, s
 	return 0;
 }
 
+/* A pass through the layers is complete. */
+static void end_step(struct tr_session *s)
+{
+	if (s->run.cache)
+		tr_cache_tick(s->run.cache);
+	if (s->run.trace)
+		tr_trace_write_step(s->run.trace);
+}
+
 int tr_session_feed(struct tr_session *s, const int32_t *ids, size_t n, struct tr_err *err)
 {
 	const struct tr_engine_opts *o = &s->e->opts;
@@ -104,8 +115,7 @@ int tr_session_feed(struct tr_session *s, const int32_t *ids, size_t n, struct t
 		if (rc)
 			return rc;
 		s->n_past += (uint32_t)len;
-		if (s->run.cache)
-			tr_cache_tick(s->run.cache);
+		end_step(s);
 		if (n > 1 && o->progress &&
 			o->progress(o->progress_ctx, "prefill", at + len, n, "tokens"))
 			rc = tr_err_set(err, TR_E_INTERRUPTED,

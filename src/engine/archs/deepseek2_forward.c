@@ -221,13 +221,10 @@ static void route_tokens(void *ctx, unsigned worker, size_t begin, size_t end)
 static void route(struct chunk *c, uint32_t layer)
 {
 	struct route_job job = { c, &c->d->layers[layer] };
-	uint32_t n = c->d->router.n_used;
-	size_t last = (c->n - 1) * n;
 
 	matmul(c, c->s->router, &job.l->router, &c->s->acts_ffn);
 	tr_pool_run(c->run->ops.pool, route_tokens, &job, c->n, 4);
-	memcpy(c->run->routing_ids + (size_t)layer * n, c->s->ids + last, n * sizeof(uint32_t));
-	memcpy(c->run->routing_weights + (size_t)layer * n, c->s->weights + last, n * sizeof(float));
+	tr_run_routed(c->run, layer, c->s->ids, c->s->weights, c->n);
 }
 
 static int experts(struct chunk *c, uint32_t layer, struct tr_err *err)

@@ -1,0 +1,98 @@
+/*
+ * trace.h - what a run asked of its cache, in memory: sets of experts in the order of their
+ * arrival.
+ *
+ * A *set* is what one layer used for one token (decoding) or for a chunk of tokens (prefill, a
+ * scan). A *step* is one pass through the layers; it ends with the set marked so. Layers are
+ * indices of MoE layers, units are numbered as in the catalogue: layer * n_expert + expert.
+ *
+ * trace_read.c reads what trace_write.c wrote, trace_csv.c reads tables of other engines. Both add
+ * sets through tr_trace_add, which checks them. Not changed after reading, then shared freely.
+ */
+#ifndef TR_CACHE_TRACE_H
+#define TR_CACHE_TRACE_H
+
+#include "base/err.h"
+
+#include <stdio.h>
+
+#define TR_TRACE_MAX_LAYER  65536u
+#define TR_TRACE_MAX_EXPERT 65535u
+#define TR_TRACE_MAX_TOK    (1u << 20) /* tokens of a set */
+
+struct tr_trace_layer {
+	uint32_t layer;	     /* of the model */
+	uint64_t unit_bytes; /* of one expert; 0: not known */
+};
+
+struct tr_trace_head {
+	char model[128];      /* "": not known */
+	char fingerprint[40]; /* "": not known */
+	uint32_t n_layer;     /* of the model, dense ones included */
+	uint32_t n_moe_layer;
+	uint32_t n_expert;
+	uint32_t n_used;	       /* per token and layer; 0: not the same everywhere */
+	uint64_t slot_bytes;	       /* one expert in the DRAM cache; 0: not known */
+	struct tr_trace_layer *layers; /* [n_moe_layer] */
+};
+
+struct tr_trace_set {
+	uint64_t first_pick; /* into pick, weight: n_pick, tokens one after the other, in router
+				rank */
+	uint64_t first_unit; /* into unit: n_unit, ascending, each once */
+	uint32_t n_pick;
+	uint32_t n_unit;
+	uint32_t n_tok;
+	uint32_t layer;
+	bool scan;
+	bool ends_step;
+};
+
+/* The router's probability of every expert, for one token. */
+struct tr_trace_scores {
+	uint64_t before_set; /* index of the set that arrived next */
+	uint32_t layer;
+	uint32_t ahead; /* 0: of that layer itself; n: its router applied n layers early */
+};
+
+struct tr_trace {
+	struct tr_trace_head head;
+	bool complete; /* false: the recording ended without its end mark */
+	bool has_weights;
+	size_t n_set, cap_set;
+	struct tr_trace_set *set;
+	size_t n_pick, cap_pick;
+	uint16_t *pick;	  /* experts of a layer */
+	uint16_t *weight; /* [n_pick] binary16; zeros when there are none */
+	size_t n_unit, cap_unit;
+	uint32_t *unit;
+	size_t n_scores, cap_scores;
+	struct tr_trace_scores *scores;
+	uint16_t *score; /* [n_scores][n_expert] binary16 */
+	uint64_t n_tok;	 /* of the first layer that each step visited */
+	uint64_t n_scan_tok;
+	bool in_step;
+	uint32_t *mark; /* [n_expert] scratch of tr_trace_add */
+	uint32_t stamp;
+};
+
+/* Takes over head.layers, also on failure. */
+int tr_trace_init(struct tr_trace *t, const struct tr_trace_head *head, struct tr_err *err);
+void tr_trace_fini(struct tr_trace *t);
+
+/* Adds a set of n_pick experts, the same number for each of n_tok tokens. weights may be NULL. */
+int tr_trace_add(struct tr_trace *t, uint32_t layer, uint32_t n_tok, bool scan,
+	const uint16_t *picks, const uint16_t *weights, size_t n_pick, struct tr_err *err);
+int tr_trace_add_scores(struct tr_trace *t, uint32_t layer, uint32_t ahead, const uint16_t *scores,
+	struct tr_err *err);
+void tr_trace_end_step(struct tr_trace *t);
+
+/* A file made by tr_trace_writer. name is for messages. A file that ends within a block, or has a
+ * damaged one, is read up to there and complete is false. */
+int tr_trace_read(struct tr_trace *t, FILE *in, const char *name, struct tr_err *err);
+/* Lines "token,layer,expert[,weight]". Tokens and layers may come in any order. n_expert 0: one
+ * more than the largest. */
+int tr_trace_read_csv(
+	struct tr_trace *t, FILE *in, const char *name, uint32_t n_expert, struct tr_err *err);
+
+#endif
