@@ -4,14 +4,13 @@
 
 #include <stdlib.h>
 
-#define MIN_SLOT_DEFAULT 2
 /* A scan may turn over one slot in so many, as a ring of its own. PostgreSQL gives its bulk reads
  * an eighth of the buffers at most, for the same reason. */
 #define SCAN_RING_SHARE 8
 
 void tr_order_size(struct tr_entries_cfg *cfg, uint64_t n_keep, uint32_t min_slot)
 {
-	uint32_t min = min_slot ? min_slot : MIN_SLOT_DEFAULT;
+	uint32_t min = min_slot ? min_slot : TR_ORDER_MIN_SLOT;
 
 	cfg->n_keep = (uint32_t)TR_MIN(n_keep, cfg->n_id);
 	cfg->n_slot = TR_MIN(TR_MAX(cfg->n_keep, min), cfg->n_id);

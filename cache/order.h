@@ -10,9 +10,9 @@
 #include "cache/entry.h"
 
 enum tr_taken {
-	TR_TAKEN_NONE,	/* no slot could be had, or a lower tier serves it */
-	TR_TAKEN_PIN,	/* was resident; has a pin more */
-	TR_TAKEN_SLOT,	/* RESERVED, one pin; its load is to be begun */
+	TR_TAKEN_NONE, /* no slot could be had, or a lower tier serves it */
+	TR_TAKEN_PIN,  /* was resident; has a pin more */
+	TR_TAKEN_SLOT, /* RESERVED, one pin; its load is to be begun */
 };
 
 struct tr_want {
@@ -31,12 +31,16 @@ enum {
 };
 
 /*
- * One set, sorted. First walk: what is resident is used and pinned, so that no member of the set can
- * be the victim of another. Second walk: the others are used, and get slots until none can be had.
+ * One set, sorted. First walk: what is resident is used and pinned, so that no member of the set
+ * can be the victim of another. Second walk: the others are used, and get slots until none can be
+ * had.
  */
 void tr_order_take(struct tr_entries *t, struct tr_want *want, size_t n, unsigned flags);
 
-/* Slots of a cache that may keep n_keep entries, and of its ring for scans. min_slot 0: 2. */
+#define TR_ORDER_MIN_SLOT 2 /* unless the caller says more */
+
+/* Slots of a cache that may keep n_keep entries, and of its ring for scans. min_slot 0: the above.
+ */
 void tr_order_size(struct tr_entries_cfg *cfg, uint64_t n_keep, uint32_t min_slot);
 
 #endif

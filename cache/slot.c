@@ -80,8 +80,8 @@ int tr_slots_open(
 	}
 	for (uint32_t i = 0; i < n; i++)
 		s->free[s->n_free++] = n - 1 - i;
-	rc = tr_slot_mem_open(&s->mem, numa_node, err);
-	if (!rc)
+	rc = bytes ? tr_slot_mem_open(&s->mem, numa_node, err) : 0;
+	if (!rc && bytes)
 		rc = map_regions(s, slot_align(s->stride), err);
 	if (rc)
 		goto fail;

@@ -24,7 +24,8 @@ struct tr_slots;
  * slots share no huge page) where that costs at most a sixteenth. */
 uint64_t tr_slot_stride(uint64_t bytes);
 
-/* n slots of bytes each, on NUMA node numa_node (-1: any). */
+/* n slots of bytes each, on NUMA node numa_node (-1: any). bytes 0: numbers without memory, for a
+ * replay; they can be taken and given. */
 int tr_slots_open(
 	struct tr_slots **slots, uint32_t n, uint64_t bytes, int numa_node, struct tr_err *err);
 void tr_slots_close(struct tr_slots *slots);

@@ -312,7 +312,7 @@ struct tr_logprob {
 TR_API void tr_logprobs(const float *logits, size_t n_vocab, int32_t id, struct tr_logprob *chosen,
 	struct tr_logprob *top, size_t n_top);
 
-/* --- traces ----------------------------------------------------------------------------------- */
+/* --- traces and replay ------------------------------------------------------------------------ */
 
 /* What a run asked of its expert cache: for each token (in a prefill: chunk of tokens) and layer, the
  * experts and their weights. */
@@ -340,6 +340,30 @@ struct tr_trace_info {
 };
 
 TR_API void tr_trace_info(const struct tr_trace *trace, struct tr_trace_info *out);
+
+struct tr_replay_opts {
+	const char *policy;    /* as in tr_engine_opts */
+	const char *cache;     /* "10%" of all experts, "800" experts, or bytes as "96G" */
+	bool per_layer;	       /* a cache for each layer, together of that size */
+	uint64_t n_warm;       /* tokens that are replayed before counting begins */
+};
+
+struct tr_replay_stats {
+	uint64_t capacity;  /* experts that fit */
+	uint64_t n_request;
+	uint64_t n_hit;
+	uint64_t n_evict;
+	uint64_t bytes;	    /* of the experts that were missed; 0 when the trace does not tell sizes */
+	uint64_t ns;	    /* time that the replay took */
+};
+
+/* Puts the trace through the cache's own decisions, without bytes. */
+TR_API int tr_replay(const struct tr_trace *trace, const struct tr_replay_opts *opts,
+	struct tr_replay_stats *out, struct tr_err *err);
+
+/* The hits of Belady's optimum, which no order of eviction exceeds. opts->policy is not used. */
+TR_API int tr_replay_optimum(const struct tr_trace *trace, const struct tr_replay_opts *opts,
+	uint64_t *n_hit, struct tr_err *err);
 
 /* --- policies --------------------------------------------------------------------------------- */
 

@@ -118,6 +118,20 @@ static void memory_is_taken_when_touched_and_given_back(void **state)
 	assert_int_equal(errno, ENOMEM);
 }
 
+static void slots_of_no_bytes_are_numbers(void **state)
+{
+	struct tr_slots *s;
+
+	(void)state;
+	assert_int_equal(tr_slots_open(&s, 2, 0, -1, NULL), 0);
+	assert_int_equal(tr_slot_take(s), 0);
+	assert_int_equal(tr_slot_take(s), 1);
+	assert_int_equal(tr_slot_take(s), TR_NO_SLOT);
+	tr_slot_give(s, 1);
+	assert_int_equal(tr_slot_take(s), 1);
+	tr_slots_close(s);
+}
+
 static void nodes_that_do_not_exist_are_refused(void **state)
 {
 	struct tr_slots *s;
@@ -150,6 +164,7 @@ int main(void)
 		cmocka_unit_test(a_slot_larger_than_a_region_gets_its_own),
 		cmocka_unit_test(touched_slots_are_taken_again_first),
 		cmocka_unit_test(memory_is_taken_when_touched_and_given_back),
+		cmocka_unit_test(slots_of_no_bytes_are_numbers),
 		cmocka_unit_test(nodes_that_do_not_exist_are_refused),
 		cmocka_unit_test(slots_can_be_bound_to_node_zero),
 	};

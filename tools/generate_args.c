@@ -45,7 +45,7 @@ static const struct argp_option options[] = {
 	{ "logprobs", KEY_LOGPROBS, "K", 0,
 		"with JSON: log probability of each token and of the K likeliest", 3 },
 	{ "trace", KEY_TRACE, "FILE", 0,
-		"record which experts each token and layer used", 3 },
+		"record which experts are used, for `tierra simulate`", 3 },
 	{ "quiet", 'q', 0, 0, "only errors on standard error", 3 },
 	{ "verbose", 'v', 0, 0, "more messages; twice: all", 3 },
 	{ 0 },

@@ -1,0 +1,284 @@
+/*
+ * replay.c - a trace through the cache in virtual time: the same decisions, no bytes.
+ *
+ * Each set is taken by tr_order_take, as in tr_cache_acquire. Loads end at once. Then members leave
+ * as the engine releases them: in the order in which they were acquired (first the residents, then
+ * those that got slots, both ascending), and after each one member that waits for a slot is tried.
+ * With a cache for each layer, the parts know their own experts only.
+ */
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/opt.h"
+#include "cache/oracle.h"
+#include "cache/order.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct replay {
+	const struct tr_trace *t;
+	const struct tr_replay_opts *opts;
+	uint32_t n_part;
+	struct tr_entries *parts; /* [n_part] */
+	struct tr_want *want;	  /* [n_expert] the set */
+	uint32_t *queue;	  /* [n_expert] */
+	uint64_t n_tok;		  /* replayed */
+	bool counting;
+	struct tr_replay_stats *out;
+};
+
+/* --- size ------------------------------------------------------------------------------------- */
+
+static uint32_t n_id_of(const struct tr_trace *t)
+{
+	return t->head.n_moe_layer * t->head.n_expert;
+}
+
+static bool is_count(const char *text)
+{
+	return *text && !text[strspn(text, "0123456789")];
+}
+
+/* "10%" of the experts, "800" experts, or bytes with a suffix. */
+static int parse_cache(const struct tr_trace *t, const char *text, uint32_t *n, struct tr_err *err)
+{
+	uint64_t v, n_id = n_id_of(t);
+	int rc;
+
+	if (is_count(text))
+		rc = tr_opt_u64("--cache", text, 0, UINT64_MAX, &v, err);
+	else
+		rc = tr_opt_size("--cache", text, n_id, &v, err);
+	if (rc)
+		return rc;
+	if (!is_count(text) && !strchr(text, '%')) {
+		if (!t->head.slot_bytes)
+			return tr_err_set(err, TR_E_INVALID,
+				"--cache %s: the trace does not say how many bytes an expert has; "
+				"give a percentage or a number of experts",
+				text);
+		v /= t->head.slot_bytes;
+	}
+	*n = (uint32_t)TR_MIN(v, n_id);
+	return 0;
+}
+
+/* Units that part i may keep. */
+static uint32_t share(uint32_t n_keep, uint32_t n_part, uint32_t i)
+{
+	return n_keep / n_part + (i < n_keep % n_part);
+}
+
+/* --- open and close --------------------------------------------------------------------------- */
+
+static void close_all(struct replay *r)
+{
+	for (uint32_t i = 0; r->parts && i < r->n_part; i++)
+		if (r->parts[i].entry)
+			tr_entries_fini(&r->parts[i]);
+	free(r->parts);
+	free(r->want);
+	free(r->queue);
+}
+
+static int open_all(struct replay *r, uint32_t n_keep, struct tr_err *err)
+{
+	uint32_t n_expert = r->t->head.n_expert;
+	int rc = 0;
+
+	r->parts = tr_calloc(r->n_part, sizeof(*r->parts));
+	r->want = tr_calloc(n_expert, sizeof(*r->want));
+	r->queue = tr_calloc(n_expert, sizeof(*r->queue));
+	if (!r->parts || !r->want || !r->queue)
+		rc = tr_err_set(err, TR_E_NOMEM, "no memory for a replay");
+	for (uint32_t i = 0; !rc && i < r->n_part; i++) {
+		struct tr_entries_cfg cfg = { .n_id = n_id_of(r->t) / r->n_part,
+			.numa_node = -1,
+			.policy = r->opts->policy ? r->opts->policy : "lru" };
+
+		tr_order_size(&cfg, share(n_keep, r->n_part, i), 0);
+		rc = tr_entries_init(&r->parts[i], &cfg, err);
+		if (rc)
+			r->parts[i] = (struct tr_entries){ 0 };
+	}
+	return rc;
+}
+
+/* --- sets ------------------------------------------------------------------------------------- */
+
+static void load(struct tr_entries *e, uint32_t id)
+{
+	tr_entries_begin_load(e, id);
+	tr_entries_end_load(e, id, true);
+}
+
+/* The queue of those that have a pin. Returns how many. */
+static size_t enqueue(struct replay *r, struct tr_entries *e, size_t n)
+{
+	size_t n_queued = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (r->want[i].taken == TR_TAKEN_PIN)
+			r->queue[n_queued++] = (uint32_t)i;
+	for (size_t i = 0; i < n; i++)
+		if (r->want[i].taken == TR_TAKEN_SLOT) {
+			load(e, r->want[i].id);
+			r->queue[n_queued++] = (uint32_t)i;
+		}
+	return n_queued;
+}
+
+/* Releases members in turn; who waits gets a slot when one can be had. */
+static void release(struct replay *r, struct tr_entries *e, size_t n, size_t n_queued, bool scan)
+{
+	unsigned flags = TR_ORDER_RETRY | (scan ? TR_ORDER_SCAN : 0);
+	size_t waiting = 0;
+
+	for (size_t i = 0; i < n_queued; i++) {
+		tr_entries_unpin(e, r->want[r->queue[i]].id);
+		tr_entries_settle(e, r->want[r->queue[i]].id);
+		if (n_queued == n)
+			continue;
+		while (waiting < n && r->want[waiting].taken != TR_TAKEN_NONE)
+			waiting++;
+		if (waiting == n)
+			continue;
+		tr_order_take(e, &r->want[waiting], 1, flags);
+		if (r->want[waiting].taken == TR_TAKEN_SLOT)
+			load(e, r->want[waiting].id);
+		if (r->want[waiting].taken != TR_TAKEN_NONE)
+			r->queue[n_queued++] = (uint32_t)waiting;
+	}
+}
+
+static void count(struct replay *r, const struct tr_trace_set *s, size_t n_hit)
+{
+	r->out->n_request += s->n_unit;
+	r->out->n_hit += n_hit;
+	r->out->bytes += (s->n_unit - n_hit) * r->t->head.layers[s->layer].unit_bytes;
+}
+
+static void take_set(struct replay *r, const struct tr_trace_set *s)
+{
+	struct tr_entries *e = &r->parts[r->n_part > 1 ? s->layer : 0];
+	uint32_t base = r->n_part > 1 ? s->layer * r->t->head.n_expert : 0;
+	const uint32_t *unit = r->t->unit + s->first_unit;
+	size_t n_hit = 0;
+
+	for (uint32_t i = 0; i < s->n_unit; i++)
+		r->want[i] = (struct tr_want){ .id = unit[i] - base, .idx = i };
+	tr_order_take(e, r->want, s->n_unit, s->scan ? TR_ORDER_SCAN : 0);
+	for (uint32_t i = 0; i < s->n_unit; i++)
+		n_hit += r->want[i].taken == TR_TAKEN_PIN;
+	if (r->counting)
+		count(r, s, n_hit);
+	release(r, e, s->n_unit, enqueue(r, e, s->n_unit), s->scan);
+}
+
+static void end_step(struct replay *r)
+{
+	for (uint32_t i = 0; i < r->n_part; i++) {
+		const struct tr_policy *p = &r->parts[i].policy;
+
+		if (p->ops->tick)
+			p->ops->tick(p->state);
+	}
+}
+
+static uint64_t n_evicted(const struct replay *r)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < r->n_part; i++)
+		n += r->parts[i].n_entered[TR_ENTRY_EVICTING];
+	return n;
+}
+
+static void replay_all(struct replay *r)
+{
+	uint64_t evicted = 0;
+	bool starts_step = true;
+
+	for (size_t i = 0; i < r->t->n_set; i++) {
+		const struct tr_trace_set *s = &r->t->set[i];
+
+		if (starts_step && !r->counting && r->n_tok >= r->opts->n_warm) {
+			r->counting = true;
+			evicted = n_evicted(r);
+		}
+		if (starts_step)
+			r->n_tok += s->n_tok;
+		take_set(r, s);
+		if (s->ends_step)
+			end_step(r);
+		starts_step = s->ends_step;
+	}
+	r->out->n_evict = r->counting ? n_evicted(r) - evicted : 0;
+}
+
+int tr_replay(const struct tr_trace *t, const struct tr_replay_opts *opts,
+	struct tr_replay_stats *out, struct tr_err *err)
+{
+	struct replay r = { .t = t,
+		.opts = opts,
+		.n_part = opts->per_layer ? t->head.n_moe_layer : 1,
+		.out = out };
+	uint32_t n_keep;
+	uint64_t start;
+	int rc = parse_cache(t, opts->cache, &n_keep, err);
+
+	*out = (struct tr_replay_stats){ 0 };
+	if (rc)
+		return rc;
+	out->capacity = n_keep;
+	rc = open_all(&r, n_keep, err);
+	if (!rc) {
+		start = tr_now_ns(&tr_clock_real);
+		replay_all(&r);
+		out->ns = tr_now_ns(&tr_clock_real) - start;
+	}
+	close_all(&r);
+	return rc;
+}
+
+/* --- optimum ---------------------------------------------------------------------------------- */
+
+static uint64_t sum_after_warm(const struct tr_trace *t, const uint32_t *hits, uint64_t n_warm)
+{
+	uint64_t n_tok = 0, sum = 0;
+	bool starts_step = true, counting = false;
+
+	for (size_t i = 0; i < t->n_set; i++) {
+		counting = counting || (starts_step && n_tok >= n_warm);
+		if (starts_step)
+			n_tok += t->set[i].n_tok;
+		if (counting)
+			sum += hits[i];
+		starts_step = t->set[i].ends_step;
+	}
+	return sum;
+}
+
+int tr_replay_optimum(const struct tr_trace *t, const struct tr_replay_opts *opts, uint64_t *n_hit,
+	struct tr_err *err)
+{
+	uint32_t n_part = opts->per_layer ? t->head.n_moe_layer : 1, n_keep, *keep, *hits;
+	int rc = parse_cache(t, opts->cache, &n_keep, err);
+
+	if (rc)
+		return rc;
+	keep = tr_calloc(n_part, sizeof(*keep));
+	hits = tr_calloc(t->n_set, sizeof(*hits));
+	if (!keep || !hits)
+		rc = tr_err_set(err, TR_E_NOMEM, "no memory for the optimum of a trace");
+	for (uint32_t i = 0; keep && i < n_part; i++)
+		keep[i] = share(n_keep, n_part, i);
+	if (!rc)
+		rc = tr_oracle_run(t, keep, n_part, hits, err);
+	if (!rc)
+		*n_hit = sum_after_warm(t, hits, opts->n_warm);
+	free(keep);
+	free(hits);
+	return rc;
+}

@@ -1,0 +1,168 @@
+#!/bin/sh
+# What a run recorded is replayed with the same hits, for every policy, above and below one token's
+# working set, prefill included. Then the command line of simulate.
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/tap.sh
+. "$here/tap.sh"
+tierra=${TR_BUILDDIR:-.}/tools/tierra
+model=${TR_SRCDIR:-$here/..}/models/demo-q4_0.gguf
+prompt="The quick brown fox jumps over the lazy dog and runs into the deep forest"
+
+# run STATUS ARGUMENT... - runs tierra with output in $dir/out and $dir/err
+run()
+{
+	want=$1
+	shift
+	status=0
+	"$tierra" "$@" >"$dir/out" 2>"$dir/err" </dev/null || status=$?
+	[ "$status" -eq "$want" ] && return
+	echo "exit status $status, not $want: tierra $*"
+	head -n 20 "$dir/err"
+	return 1
+}
+
+# record DRAM POLICY [OPTION...] - a run with its trace in $dir/trace, its JSON in $dir/run
+record()
+{
+	dram=$1
+	policy=$2
+	shift 2
+	run 0 generate -m "$model" -p "$prompt" -n 24 --temp 0 --ignore-eos -t 2 --batch 7 -q \
+		--dram "$dram" --policy "$policy" --output json --trace "$dir/trace" "$@"
+	mv "$dir/out" "$dir/run"
+}
+
+# json EXPRESSION - holds for j, the parsed standard output, and run, that of the run.
+json()
+{
+	python3 -c 'import json, sys
+j = json.load(open(sys.argv[1], encoding="utf-8"))
+try:
+    run = json.load(open(sys.argv[2], encoding="utf-8"))
+except OSError:
+    run = None
+if not eval(sys.argv[3]):
+    print(json.dumps(j)[:2000], json.dumps(run)[-2000:])
+    sys.exit(sys.argv[3])' "$dir/out" "$dir/run" "$1"
+}
+
+# Every policy that a run can have.
+every_policy()
+{
+	"$tierra" policies | sed -n '2,/^$/s/^\([a-z0-9_-]*\) .*/\1/p' | grep -vx belady
+}
+
+replays()
+{
+	record "$1" "$2"
+	run 0 simulate "$dir/trace" --policy "$2" --cache "$1" --json
+	json 'j["results"][0]["hits"] == run["tiers"][0]["hits"]'
+	json 'j["results"][0]["requests"] == run["tiers"][0]["hits"] + run["tiers"][0]["misses"]'
+	json 'j["results"][0]["evictions"] == run["engine"]["evictions"]'
+}
+
+# A run of --dram 25% and a replay of --cache 25% have the same hits.
+replays_at_all_sizes()
+{
+	for size in 0 1% 3% 10% 25% 60% 100%; do
+		replays "$size" "$1"
+	done
+}
+
+replays_bytes()
+{
+	for size in 1M 3000000B 12M; do
+		record "$size" lru
+		run 0 simulate "$dir/trace" --policy lru --cache "$size" --json
+		json 'j["results"][0]["hits"] == run["tiers"][0]["hits"]'
+	done
+}
+
+replays_io_methods()
+{
+	for io in sync threads; do
+		record 3% lfu --io "$io"
+		run 0 simulate "$dir/trace" --policy lfu --cache 3% --json
+		json 'j["results"][0]["hits"] == run["tiers"][0]["hits"]'
+	done
+}
+
+reads_cut_trace()
+{
+	record 25% lru
+	size=$(wc -c <"$dir/trace")
+	head -c "$((size - 24))" "$dir/trace" >"$dir/cut"
+	run 0 simulate "$dir/cut" --cache 25% --json
+	grep -q 'cut short' "$dir/err"
+	json 'j["results"][0]["hits"] == run["tiers"][0]["hits"]'
+	head -c 20 "$dir/trace" >"$dir/cut"
+	run 1 simulate "$dir/cut"
+	grep -q 'no complete head' "$dir/err"
+}
+
+csv_trace()
+{
+	printf 'token,layer,expert\n' >"$dir/t.csv"
+	for token in 0 1 2; do
+		printf '%s,1,%s\n' $token 2 $token 0 $token 1 $token 3 >>"$dir/t.csv"
+	done
+	run 0 simulate "$dir/t.csv" --policy lru,none --cache 4,50% --warm 1 --json
+	json '[(r["policy"], r["cache"], r["capacity_experts"], r["requests"], r["hits"])
+		for r in j["results"]] == [("lru", "4", 4, 8, 8), ("none", "4", 4, 8, 0),
+		("lru", "50%", 2, 8, 4), ("none", "50%", 2, 8, 0)]'
+	json 'all(set(r) >= {"policy", "cache", "capacity_experts", "requests", "hits", "hit_rate",
+		"share_of_belady"} for r in j["results"])'
+	json '(j["results"][0]["hit_rate"], j["results"][0]["share_of_belady"]) == (1, 1)'
+	run 0 simulate "$dir/t.csv" --experts 8 --cache 50% --json
+	json 'j["results"][0]["capacity_experts"] == 4'
+}
+
+other_outputs()
+{
+	printf '0,0,1\n0,0,2\n1,0,1\n1,0,2\n2,0,1\n' >"$dir/t.csv"
+	run 0 simulate "$dir/t.csv" --cache 2
+	grep -q 'policy  *cache  *experts' "$dir/out"
+	grep -q '^lru  *2  *2  *5  *3  *60.00%  *100.00%' "$dir/out"
+	run 0 simulate "$dir/t.csv" --cache 2 --csv
+	grep -q '^"[^"]*t.csv","lru","2",2,5,3,0.600000,1.000000,3,0,0$' "$dir/out"
+	run 0 simulate "$dir/t.csv" --curve --policy lru,lfu
+	[ "$(wc -l <"$dir/out")" -eq 21 ]
+	grep -q '100%  *3  *0.4000  *0.4000  *0.4000' "$dir/out"
+	run 0 simulate "$dir/t.csv" "$dir/t.csv" --cache 2 --json
+	json 'len(j["results"]) == 2'
+}
+
+mistakes()
+{
+	printf '0,0,1\n' >"$dir/t.csv"
+	run 2 simulate
+	run 1 simulate "$dir/nothing"
+	grep -q "$dir/nothing" "$dir/err"
+	run 1 simulate "$dir/t.csv" --policy mru
+	grep -q "'mru' is not known" "$dir/err"
+	run 2 simulate "$dir/t.csv" --cache 5M
+	grep -q 'how many bytes an expert has' "$dir/err"
+	run 2 simulate "$dir/t.csv" --warm much
+	run 2 simulate "$dir/t.csv" --warm 100%
+	grep -q 'nothing is left' "$dir/err"
+	run 2 simulate "$dir/t.csv" --json --csv
+	run 1 generate -m "$model" -p x --trace "$dir/no/where"
+	grep -q "$dir/no/where" "$dir/err"
+}
+
+if ! command -v python3 >/dev/null; then
+	echo "1..0 # SKIP no python3"
+	exit 0
+fi
+every_policy >"$dir/policies"
+test_that "there are policies to replay" test -s "$dir/policies"
+while read -r policy; do
+	test_that "a run under $policy is replayed exactly" replays_at_all_sizes "$policy"
+done <"$dir/policies"
+test_that "a cache of so many bytes is the same in both" replays_bytes
+test_that "the order in which reads end changes nothing" replays_io_methods
+test_that "a trace that was cut short is replayed" reads_cut_trace
+test_that "CSV is replayed" csv_trace
+test_that "tables, curves and CSV are printed" other_outputs
+test_that "mistakes are named" mistakes
+done_testing
