@@ -123,6 +123,7 @@ int tr_cache_open(struct tr_cache **out, const struct tr_cache_cfg *cfg, struct 
 	c->slot_bytes = tr_cache_slot_bytes_for(cfg->catalog, slot_align(cfg));
 	entries.slot_bytes = c->slot_bytes;
 	entries.n_id = c->n_unit;
+	entries.n_layer_id = cfg->catalog->n_expert;
 	tr_order_size(&entries, cfg->dram_bytes / c->slot_bytes, cfg->min_slot);
 	c->want = tr_calloc(c->n_unit, sizeof(*c->want));
 	if (!c->want) {

@@ -22,6 +22,7 @@ struct tr_entry {
 struct tr_entries_cfg {
 	uint32_t n_id;
 	uint32_t n_slot;
+	uint32_t n_layer_id; /* ids of one layer, for the policy; 0: not known */
 	uint32_t n_keep;    /* entries that may stay without a pin, at most n_slot */
 	uint32_t scan_ring; /* slots that a scan may take by eviction */
 	uint64_t slot_bytes;

@@ -25,6 +25,7 @@
 struct tr_policy_cfg {
 	uint32_t n_id;
 	uint32_t n_slot;	/* capacity in entries */
+	uint32_t n_layer_id;	/* ids of one layer, in a row from 0; 0: layers are not known */
 	const float *miss_cost; /* [n_id] relative cost of a miss, NULL: all 1; outlives the policy */
 	uint64_t seed;
 };
