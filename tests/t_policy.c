@@ -58,7 +58,7 @@ static uint32_t below(uint64_t *state, uint32_t n)
 
 /* --- conformance: what every policy of the registry must do ----------------------------------- */
 
-enum { N_ID = 97, N_SLOT = 24 };
+enum { N_ID = 98, N_LAYER_ID = 14, N_SLOT = 24 };
 
 struct model {
 	bool resident[N_ID];
@@ -158,9 +158,11 @@ static void drain(const struct tr_policy *p, struct model *m)
 
 static void conform(const struct tr_policy_ops *ops, const float *miss_cost)
 {
-	struct tr_policy_cfg cfg = {
-		.n_id = N_ID, .n_slot = N_SLOT, .miss_cost = miss_cost, .seed = 1
-	};
+	struct tr_policy_cfg cfg = { .n_id = N_ID,
+		.n_slot = N_SLOT,
+		.miss_cost = miss_cost,
+		.seed = 1,
+		.n_layer_id = miss_cost ? N_LAYER_ID : 0 };
 	struct model m = { 0 };
 	struct tr_policy p;
 	uint64_t seed = 7;
@@ -210,7 +212,7 @@ static void every_policy_keeps_the_contract(void **state)
 static void scan_inserts_are_the_next_to_go(void **state)
 {
 	struct tr_policy_cfg cfg = { .n_id = N_ID, .n_slot = N_SLOT };
-	static const char *const names[] = { "lru", "lfu" };
+	static const char *const names[] = { "lru", "lfu", "foresight" };
 	struct model m = { 0 };
 	struct tr_policy p;
 
@@ -407,6 +409,207 @@ static void lfu_remembers_counts_over_evictions(void **state)
 	tr_policy_close(&p);
 }
 
+/* --- foresight -------------------------------------------------------------------------------- */
+
+enum { PH_LAYER = 4, PH_EXPERT = 32, PH_USED = 3, PH_TOKEN = 600, PH_TEXT = 40 };
+
+/* A text of 40 tokens is said again and again, each layer of a token using 3 experts; every 200
+ * tokens another text begins, and one use in ten is noise. */
+static void make_phases(uint32_t trace[PH_TOKEN][PH_LAYER][PH_USED])
+{
+	uint64_t noise = 5;
+
+	for (uint32_t t = 0; t < PH_TOKEN; t++)
+		for (uint32_t l = 0; l < PH_LAYER; l++) {
+			uint64_t text = 1000 * (t / 200) + 100 * l + t % PH_TEXT;
+
+			for (uint32_t i = 0; i < PH_USED; i++) {
+				uint32_t e = below(below(&noise, 10) ? &text : &noise, PH_EXPERT);
+
+				for (uint32_t j = 0; j < i; j++)
+					if (trace[t][l][j] % PH_EXPERT == e) {
+						e = (e + 1) % PH_EXPERT;
+						j = UINT32_MAX;
+					}
+				trace[t][l][i] = l * PH_EXPERT + e;
+			}
+		}
+}
+
+struct shelf {
+	bool resident[PH_LAYER * PH_EXPERT];
+	bool pinned[PH_LAYER * PH_EXPERT];
+	uint32_t n;
+};
+
+static bool unpinned(void *ctx, uint32_t id)
+{
+	struct shelf *s = ctx;
+
+	assert_true(s->resident[id]);
+	return !s->pinned[id];
+}
+
+static void fetch(const struct tr_policy *p, struct shelf *s, uint32_t id, uint32_t n_slot)
+{
+	uint32_t victim;
+
+	if (p->ops->miss)
+		p->ops->miss(p->state, id, 0);
+	if (s->n == n_slot) {
+		victim = p->ops->victim(p->state, id, unpinned, s);
+		p->ops->evict(p->state, victim);
+		s->resident[victim] = false;
+		s->n--;
+	}
+	p->ops->insert(p->state, id, 0);
+	s->resident[id] = true;
+	s->n++;
+}
+
+static uint32_t serve(
+	const struct tr_policy *p, struct shelf *s, const uint32_t *set, uint32_t n_slot)
+{
+	bool was[PH_USED];
+	uint32_t hits = 0;
+
+	for (uint32_t i = 0; i < PH_USED; i++) {
+		was[i] = s->resident[set[i]];
+		s->pinned[set[i]] = true;
+		hits += was[i];
+	}
+	for (uint32_t i = 0; i < PH_USED; i++)
+		if (was[i])
+			p->ops->hit(p->state, set[i], 0);
+	for (uint32_t i = 0; i < PH_USED; i++)
+		if (!was[i])
+			fetch(p, s, set[i], n_slot);
+	for (uint32_t i = 0; i < PH_USED; i++)
+		s->pinned[set[i]] = false;
+	return hits;
+}
+
+static uint32_t run_phases(const char *spec, uint32_t n_layer_id, uint32_t n_slot)
+{
+	static uint32_t trace[PH_TOKEN][PH_LAYER][PH_USED];
+	struct tr_policy_cfg cfg = {
+		.n_id = PH_LAYER * PH_EXPERT, .n_slot = n_slot, .n_layer_id = n_layer_id
+	};
+	struct shelf shelf = { 0 };
+	uint32_t hits = 0;
+	struct tr_policy p;
+
+	make_phases(trace);
+	assert_int_equal(tr_policy_open(&p, spec, &cfg, NULL), 0);
+	for (uint32_t t = 0; t < PH_TOKEN; t++) {
+		for (uint32_t l = 0; l < PH_LAYER; l++)
+			hits += serve(&p, &shelf, trace[t][l], n_slot);
+		if (p.ops->tick)
+			p.ops->tick(p.state);
+		if (p.ops->check)
+			assert_true(p.ops->check(p.state));
+	}
+	tr_policy_close(&p);
+	return hits;
+}
+
+static void foresight_sees_what_comes_again(void **state)
+{
+	static const struct {
+		uint32_t n_slot;
+		uint32_t lru;
+		uint32_t layers_known;
+		uint32_t layers_unknown;
+	} golden[] = {
+		{ 16, 645, 1879, 1277 },
+		{ 32, 1486, 2751, 2201 },
+		{ 64, 3448, 4311, 4071 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < TR_ARRAY_LEN(golden); i++) {
+		uint32_t n = golden[i].n_slot;
+
+		assert_int_equal(run_phases("lru", PH_EXPERT, n), golden[i].lru);
+		assert_int_equal(run_phases("foresight", PH_EXPERT, n), golden[i].layers_known);
+		assert_int_equal(run_phases("foresight", 0, n), golden[i].layers_unknown);
+		assert_true(golden[i].layers_unknown > golden[i].lru);
+		assert_true(golden[i].layers_known > golden[i].lru);
+	}
+}
+
+/* What a policy holds after one token of two layers: 0..3 and 4..7. */
+static void open_two_layers(struct tr_policy *p, struct model *m, const float *cost)
+{
+	struct tr_policy_cfg cfg = { .n_id = 8, .n_slot = 8, .n_layer_id = 4, .miss_cost = cost };
+
+	memset(m, 0, sizeof(*m));
+	assert_int_equal(tr_policy_open(p, "foresight", &cfg, NULL), 0);
+	for (uint32_t id = 0; id < 8; id++)
+		use(p, m, id, 0, 0);
+}
+
+static void foresight_gives_up_the_layer_just_passed(void **state)
+{
+	struct model m;
+	struct tr_policy p;
+
+	(void)state;
+	open_two_layers(&p, &m, NULL);
+	p.ops->tick(p.state);
+	assert_int_equal(p.ops->victim(p.state, TR_NO_ID, evictable, &m) / 4, 1);
+	use(&p, &m, 0, 0, 0);
+	use(&p, &m, 1, 0, 0);
+	use(&p, &m, 2, 0, 0);
+	use(&p, &m, 3, 0, 0);
+	use(&p, &m, 4, 0, 0);
+	assert_int_equal(p.ops->victim(p.state, TR_NO_ID, evictable, &m) / 4, 1);
+	tr_policy_close(&p);
+}
+
+static void foresight_heeds_hints_and_costs(void **state)
+{
+	static const float cost[8] = { 9, 9, 9, 9, 9, 9, 1, 9 };
+	struct model m;
+	struct tr_policy p;
+	uint32_t first;
+
+	(void)state;
+	open_two_layers(&p, &m, NULL);
+	p.ops->tick(p.state);
+	first = p.ops->victim(p.state, TR_NO_ID, evictable, &m);
+	p.ops->hint(p.state, first, 0.999f, 1);
+	assert_int_not_equal(p.ops->victim(p.state, TR_NO_ID, evictable, &m), first);
+	assert_true(p.ops->check(p.state));
+	tr_policy_close(&p);
+	open_two_layers(&p, &m, cost);
+	p.ops->tick(p.state);
+	assert_int_equal(p.ops->victim(p.state, TR_NO_ID, evictable, &m), 6);
+	tr_policy_close(&p);
+}
+
+static void foresight_refuses_bad_options(void **state)
+{
+	struct tr_policy_cfg cfg = { .n_id = 8, .n_slot = 2, .n_layer_id = 3 };
+	struct tr_policy p;
+	struct tr_err err;
+
+	(void)state;
+	assert_int_equal(tr_policy_open(&p, "foresight", &cfg, &err), TR_E_INVALID);
+	assert_err_has(&err, "8 ids");
+	cfg.n_layer_id = 4;
+	assert_int_equal(tr_policy_open(&p, "foresight,halflife=0", &cfg, &err), TR_E_LIMIT);
+	assert_err_has(&err, "halflife");
+	assert_int_equal(tr_policy_open(&p, "foresight,memory=1", &cfg, &err), TR_E_LIMIT);
+	assert_int_equal(tr_policy_open(&p, "foresight,fast=2", &cfg, &err), TR_E_LIMIT);
+	assert_int_equal(tr_policy_open(&p, "foresight,life=2", &cfg, &err), TR_E_NOENT);
+	assert_err_has(&err, "memory");
+	assert_int_equal(
+		tr_policy_open(&p, "foresight,halflife=4,memory=8,fast=0.5,slow=0.1", &cfg, &err),
+		0);
+	tr_policy_close(&p);
+}
+
 /* --- helpers of policies ---------------------------------------------------------------------- */
 
 static void heap_walks_in_key_order_past_refusals(void **state)
@@ -495,6 +698,10 @@ int main(void)
 		cmocka_unit_test(scan_inserts_are_the_next_to_go),
 		cmocka_unit_test(scan_uses_leave_the_order_as_it_is),
 		cmocka_unit_test(hit_counts_are_golden),
+		cmocka_unit_test(foresight_sees_what_comes_again),
+		cmocka_unit_test(foresight_gives_up_the_layer_just_passed),
+		cmocka_unit_test(foresight_heeds_hints_and_costs),
+		cmocka_unit_test(foresight_refuses_bad_options),
 		cmocka_unit_test(lfu_remembers_counts_over_evictions),
 		cmocka_unit_test(heap_walks_in_key_order_past_refusals),
 		cmocka_unit_test(list_check_finds_a_broken_link),
