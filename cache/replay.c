@@ -94,6 +94,7 @@ static int open_all(struct replay *r, uint32_t n_keep, struct tr_err *err)
 		rc = tr_err_set(err, TR_E_NOMEM, "no memory for a replay");
 	for (uint32_t i = 0; !rc && i < r->n_part; i++) {
 		struct tr_entries_cfg cfg = { .n_id = n_id_of(r->t) / r->n_part,
+			.n_layer_id = n_expert,
 			.numa_node = -1,
 			.policy = r->opts->policy ? r->opts->policy : "lru" };
 
