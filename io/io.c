@@ -435,6 +435,21 @@ bool tr_io_cancel(struct tr_io *io, struct tr_io_req *req)
 	return queued;
 }
 
+void tr_io_promote(struct tr_io *io, struct tr_io_req *req)
+{
+	tr_mutex_lock(&io->lock);
+	if (req->prio == TR_IO_BACKGROUND &&
+		(req->state == TR_IO_QUEUED || req->state == TR_IO_INFLIGHT)) {
+		if (req->next_off < req->len) {
+			tr_io_req_remove(&io->waiting[TR_IO_BACKGROUND], req);
+			tr_io_req_push(&io->waiting[TR_IO_DEMAND], req);
+		}
+		req->prio = TR_IO_DEMAND;
+		start_pieces(io);
+	}
+	tr_mutex_unlock(&io->lock);
+}
+
 static void say_once(struct tr_io *io, bool *said, const char *what, int os_errno)
 {
 	if (*said)

@@ -58,7 +58,7 @@ struct tr_io_req;
 typedef void tr_io_done_fn(struct tr_io_req *req);
 
 struct tr_io_req {
-	/* Asked: set by the caller before submit, unchanged until done. */
+	/* Asked: set by the caller before submit, unchanged until done (but prio, by promote). */
 	struct tr_file *file;
 	uint64_t off; /* aligned as the file says */
 	uint64_t len;
@@ -124,6 +124,10 @@ size_t tr_io_wait(struct tr_io *io);
 /* Cancels a request if none of it has started; one in flight runs to its end. Returns true when
  * done() will report TR_E_INTERRUPTED. */
 bool tr_io_cancel(struct tr_io *io, struct tr_io_req *req);
+
+/* A background request that somebody now waits for: what of it has not started goes behind the
+ * demand requests, as one of them. Does nothing to others. */
+void tr_io_promote(struct tr_io *io, struct tr_io_req *req);
 
 /* What went wrong with a finished request: file, offset, size, cause. Returns its result. */
 int tr_io_explain(const struct tr_io_req *req, struct tr_err *err);

@@ -507,6 +507,46 @@ static void queued_request_is_cancelled(void **state)
 	assert_int_equal(stats(b).cancels, 1);
 }
 
+static void promoted_request_overtakes_background(void **state)
+{
+	struct bed *b = *state;
+	struct tr_io_req *first = add_req(b, 0, PIECE, TR_IO_BACKGROUND);
+	struct tr_io_req *second = add_req(b, 4 * PIECE, PIECE, TR_IO_BACKGROUND);
+	struct tr_io_req *wanted = add_req(b, 8 * PIECE, 2 * PIECE, TR_IO_BACKGROUND);
+
+	open_io(b, 1, 1);
+	submit(b, first);
+	submit(b, second);
+	submit(b, wanted);
+	tr_io_promote(b->io, wanted);
+	tr_io_promote(b->io, first);
+	tr_io_promote(b->io, wanted);
+	wait_all(b);
+	assert_ptr_equal(b->done[0], first);
+	assert_ptr_equal(b->done[1], wanted);
+	assert_ptr_equal(b->done[2], second);
+	assert_content(wanted, 2 * PIECE);
+	tr_io_promote(b->io, second);
+	assert_int_equal(second->prio, TR_IO_BACKGROUND);
+}
+
+static void promoting_a_started_request_moves_its_rest(void **state)
+{
+	struct bed *b = *state;
+	struct tr_io_req *wanted = add_req(b, 0, 3 * PIECE, TR_IO_BACKGROUND);
+	struct tr_io_req *other = add_req(b, 8 * PIECE, PIECE, TR_IO_DEMAND);
+
+	open_io(b, 1, 1);
+	submit(b, wanted);
+	tr_io_promote(b->io, wanted);
+	submit(b, other);
+	wait_all(b);
+	assert_ptr_equal(b->done[0], wanted);
+	assert_content(wanted, 3 * PIECE);
+	assert_int_equal(b->sim.seen[0].prio, TR_IO_BACKGROUND);
+	assert_int_equal(b->sim.seen[1].prio, TR_IO_DEMAND);
+}
+
 static void cancelled_last_request_leaves_a_queue_that_works(void **state)
 {
 	struct bed *b = *state;
@@ -652,6 +692,8 @@ int main(void)
 		io_test(requests_of_a_batch_start_in_order),
 		io_test(queued_request_is_cancelled),
 		io_test(cancelled_last_request_leaves_a_queue_that_works),
+		io_test(promoted_request_overtakes_background),
+		io_test(promoting_a_started_request_moves_its_rest),
 		io_test(reused_request_has_a_new_generation),
 		io_test(done_may_submit_the_same_request),
 		io_test(empty_request_finishes),
