@@ -18,8 +18,8 @@
  * All reads of the set are submitted as one batch at the end.
  *
  * Decided here: what counts as a use of which tier, and who waits. The walks over a set are in
- * order.c, entry table, victims and policy in entry.c, windows and reads in load.c, memory in
- * slot.c.
+ * order.c, entry table, victims and policy in entry.c, reads ahead of need in ahead.c, windows and
+ * reads in load.c, memory in slot.c.
  *
  * Locks. cache->lock (TR_RANK_CACHE) guards everything that changes. It is held while reads are
  * submitted, so that a LOADING entry always has its reads with io; never while waiting, and io
@@ -30,46 +30,14 @@
  *
  * Limits: 32-bit ids, TR_MAX_TIER tiers. A unit has TR_N_PART parts, each in one file.
  */
-#include "cache/cache.h"
+#include "cache/inside.h"
 #include "base/mem.h"
-#include "base/sync.h"
-#include "cache/entry.h"
-#include "cache/load.h"
-#include "cache/order.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct use_counts {
-	uint64_t hits;
-	uint64_t misses;
-	uint64_t bytes;
-};
-
-struct tr_cache {
-	/* Constant after open. */
-	struct tr_cache_cfg cfg; /* stores, policy point to the copies below */
-	struct tr_store *stores[TR_MAX_TIER];
-	char policy[sizeof(((struct tr_stats *)0)->policy)];
-	uint32_t n_unit;
-	uint64_t slot_bytes;
-
-	struct tr_mutex lock;
-	pthread_cond_t loaded; /* a load ended, or the reaper left io */
-
-	/* Guarded by lock. */
-	struct tr_entries entries;
-	struct tr_loads loads;
-	struct tr_want *want; /* [n_unit] scratch: the set */
-	bool reaping;	      /* a thread waits inside io */
-	struct use_counts dram;
-	struct use_counts store[TR_MAX_TIER];
-	struct use_counts disk;
-	uint64_t n_join;
-	uint64_t wait_ns;
-};
 
 /* --- open and close --------------------------------------------------------------------------- */
 
@@ -108,7 +76,8 @@ static uint32_t slot_align(const struct tr_cache_cfg *cfg)
 
 int tr_cache_open(struct tr_cache **out, const struct tr_cache_cfg *cfg, struct tr_err *err)
 {
-	struct tr_entries_cfg entries = { .numa_node = cfg->numa_node };
+	struct tr_entries_cfg entries = { .numa_node = cfg->numa_node,
+		.unused = tr_ahead_note_unused };
 	struct tr_cache *c;
 	int rc = check_cfg(cfg, err);
 
@@ -119,6 +88,7 @@ int tr_cache_open(struct tr_cache **out, const struct tr_cache_cfg *cfg, struct 
 		return tr_err_set(err, TR_E_NOMEM, "expert cache: no memory");
 	copy_cfg(c, cfg);
 	entries.policy = c->cfg.policy;
+	entries.unused_ctx = c;
 	c->n_unit = (uint32_t)cfg->catalog->n_unit;
 	c->slot_bytes = tr_cache_slot_bytes_for(cfg->catalog, slot_align(cfg));
 	entries.slot_bytes = c->slot_bytes;
@@ -139,10 +109,15 @@ int tr_cache_open(struct tr_cache **out, const struct tr_cache_cfg *cfg, struct 
 		err);
 	if (rc)
 		goto fail_loads;
+	rc = tr_ahead_init(c, err);
+	if (rc)
+		goto fail_ahead;
 	tr_mutex_init(&c->lock, TR_RANK_CACHE);
 	pthread_cond_init(&c->loaded, NULL);
 	*out = c;
 	return 0;
+fail_ahead:
+	tr_loads_fini(&c->loads);
 fail_loads:
 	tr_entries_fini(&c->entries);
 fail:
@@ -169,6 +144,7 @@ void tr_cache_close(struct tr_cache *c)
 		tr_io_wait(c->cfg.io);
 	for (uint32_t id = 0; id < c->n_unit; id++)
 		tr_assert(!c->entries.entry[id].pins);
+	tr_ahead_fini(c);
 	tr_loads_fini(&c->loads);
 	tr_entries_fini(&c->entries);
 	pthread_cond_destroy(&c->loaded);
@@ -253,7 +229,7 @@ static void read_done(struct tr_io_req *req)
 	struct tr_cache *c = load->owner;
 
 	tr_mutex_lock(&c->lock);
-	if (tr_load_note(load, req)) {
+	if (tr_load_note(load, req) && !tr_ahead_end_load(c, load)) {
 		if (!load->failed)
 			count_use(&c->disk, c->cfg.catalog->units[load->id].bytes);
 		tr_entries_end_load(&c->entries, load->id, !load->failed);
@@ -262,9 +238,9 @@ static void read_done(struct tr_io_req *req)
 	tr_mutex_unlock(&c->lock);
 }
 
-static void begin_load(struct tr_cache *c, struct tr_handle *h)
+void tr_cache_read(struct tr_cache *c, uint32_t id, enum tr_io_prio prio)
 {
-	uint32_t slot = c->entries.entry[h->id].slot;
+	uint32_t slot = c->entries.entry[id].slot;
 	uint64_t bytes;
 	void *base;
 
@@ -273,9 +249,7 @@ static void begin_load(struct tr_cache *c, struct tr_handle *h)
 		tr_io_register_mem(c->cfg.io, base, bytes);
 	}
 	base = tr_slot_addr(c->entries.slots, slot);
-	tr_loads_add(&c->loads, slot, h->id, base, read_done, c);
-	tr_entries_begin_load(&c->entries, h->id);
-	point_to_entry(c, h);
+	tr_loads_add(&c->loads, slot, id, base, prio, read_done, c);
 }
 
 static void want_set(struct tr_cache *c, const struct tr_handle *handles, size_t n)
@@ -300,10 +274,23 @@ static void act_on(struct tr_cache *c, const struct tr_want *w, struct tr_handle
 {
 	if (!is_retry)
 		note_use(c, h, w);
-	if (w->taken == TR_TAKEN_PIN)
+	if (w->taken == TR_TAKEN_PIN) {
 		point_to_entry(c, h);
-	else if (w->taken == TR_TAKEN_SLOT)
-		begin_load(c, h);
+		tr_ahead_note_use(c, h->id);
+	} else if (w->taken == TR_TAKEN_SLOT) {
+		tr_cache_read(c, h->id, TR_IO_DEMAND);
+		tr_entries_begin_load(&c->entries, h->id);
+		point_to_entry(c, h);
+	}
+}
+
+/* True when a member of the set got no slot. */
+static bool waits_for_slot(const struct tr_cache *c, const struct tr_handle *handles, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (handles[c->want[i].idx].state == TR_HANDLE_NONE)
+			return true;
+	return false;
 }
 
 size_t tr_cache_acquire(struct tr_cache *c, const uint32_t *ids, size_t n, unsigned flags,
@@ -321,6 +308,10 @@ size_t tr_cache_acquire(struct tr_cache *c, const uint32_t *ids, size_t n, unsig
 	for (size_t i = 0; i < n; i++)
 		act_on(c, &c->want[i], &handles[c->want[i].idx], flags & TR_ACQUIRE_RETRY);
 	tr_loads_submit(&c->loads);
+	if (waits_for_slot(c, handles, n))
+		tr_ahead_yield(c);
+	if (n && !(flags & (TR_ACQUIRE_SCAN | TR_ACQUIRE_RETRY)))
+		tr_ahead_pass(c, ids[0]);
 	tr_mutex_unlock(&c->lock);
 	for (size_t i = 0; i < n; i++)
 		n_taken += handles[i].state != TR_HANDLE_NONE;
@@ -473,6 +464,7 @@ static void tier_stats_locked(const struct tr_cache *c, struct tr_stats *out)
 	t->joins = c->n_join;
 	t->wait_ns = c->wait_ns;
 	out->evictions = c->entries.n_entered[TR_ENTRY_EVICTING];
+	tr_prefetch_stats(&c->ahead.control, &out->prefetch);
 }
 
 void tr_cache_stats(const struct tr_cache *c, struct tr_stats *out)
@@ -496,7 +488,7 @@ bool tr_cache_check(struct tr_cache *c, struct tr_err *err)
 	bool ok;
 
 	tr_mutex_lock(&c->lock);
-	ok = tr_entries_check(&c->entries, err);
+	ok = tr_entries_check(&c->entries, err) && !tr_ahead_check(c, err);
 	tr_mutex_unlock(&c->lock);
 	return ok;
 }

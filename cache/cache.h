@@ -59,6 +59,10 @@ struct tr_cache_cfg {
 	const char *policy;	     /* spec of the DRAM tier; NULL: lru */
 	struct tr_store *const *stores; /* persistent memory, [n_store] */
 	size_t n_store;
+	bool prefetch;		     /* reads ahead of need are allowed */
+	bool prefetch_auto;	     /* and switched off and on by the time of tokens */
+	double prefetch_waste;	     /* wasted reads per useful one, at most; 0: 0.2 */
+	uint64_t prefetch_bytes;     /* read ahead and not yet used; 0: an eighth of the slots */
 };
 
 int tr_cache_open(struct tr_cache **cache, const struct tr_cache_cfg *cfg, struct tr_err *err);
@@ -98,8 +102,27 @@ void tr_cache_release(struct tr_cache *cache, struct tr_handle *handles, size_t 
 /* Why a FAILED handle failed: layer, expert, file, offset, error. Returns TR_E_IO. */
 int tr_cache_explain(struct tr_cache *cache, const struct tr_handle *handle, struct tr_err *err);
 
+/*
+ * The units that the next visit of a layer is expected to use: ids[0..n) of that one layer with their
+ * probabilities, descending. Replaces what was said of the layer before. Units that are not in DRAM
+ * are read ahead with background priority as far as budget, reach and measured benefit allow (see
+ * prefetch.h); those on their way that are no longer expected are called back if their reads have
+ * not started. What is resident and expected is not given up for what is expected less. The caller
+ * leaves out units that are better used where they are. Never blocks.
+ */
+void tr_cache_prefetch(struct tr_cache *cache, const uint32_t *ids, const float *p, size_t n);
+/* Units that may be under way ahead of need; 0 while tr_cache_prefetch would read nothing. */
+uint32_t tr_cache_reach(struct tr_cache *cache);
+
+/* Tells the policy, if it listens, with which probability units are used `ahead` layers from now. */
+void tr_cache_hint(struct tr_cache *cache, uint32_t first_id, const float *p, size_t n,
+	uint32_t ahead);
+bool tr_cache_takes_hints(const struct tr_cache *cache);
+
 /* A token ends: policies decay. */
 void tr_cache_tick(struct tr_cache *cache);
+/* A token was decoded in so many ns: says whether reading ahead pays. */
+void tr_cache_note_token(struct tr_cache *cache, uint64_t ns);
 
 /* Tiers in order: "dram", each store, "nvme". Fills tier[], n_tier, evictions, policy, io fields. */
 void tr_cache_stats(const struct tr_cache *cache, struct tr_stats *out);

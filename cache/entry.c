@@ -16,6 +16,10 @@
  * Victims. A free slot is taken first. Otherwise the policy is asked for the first in its order
  * that is READY and has no pin; if none is, there is no slot to be had. A scan may evict entries
  * that decoding uses only until its ring is full, then it takes victims from its own entries.
+ *
+ * Entries that came ahead of need are *due* until their layer's next visit. A due entry is a victim
+ * only when nothing else is: its read would have been for nothing. To bring one in, only what is
+ * expected less may go.
  */
 #include "cache/entry.h"
 #include "base/mem.h"
@@ -121,12 +125,33 @@ void tr_entries_unpin(struct tr_entries *t, uint32_t id)
 	t->entry[id].pins--;
 }
 
+static void set_ahead(struct tr_entries *t, struct tr_entry *e, bool ahead, bool missed)
+{
+	t->n_due -= tr_entry_is_due(e);
+	e->ahead = ahead;
+	e->missed = missed;
+	t->n_due += tr_entry_is_due(e);
+}
+
+void tr_entries_arrive(struct tr_entries *t, uint32_t id)
+{
+	set_ahead(t, &t->entry[id], false, false);
+}
+
+void tr_entries_miss(struct tr_entries *t, uint32_t id)
+{
+	set_ahead(t, &t->entry[id], true, true);
+}
+
 /* EVICTING or FAILED -> EMPTY */
 static void give_slot(struct tr_entries *t, uint32_t id)
 {
 	struct tr_entry *e = &t->entry[id];
 
 	tr_assert(!e->pins);
+	if (e->ahead && t->cfg.unused)
+		t->cfg.unused(t->cfg.unused_ctx, id);
+	set_ahead(t, e, false, false);
 	t->owner[e->slot] = TR_NO_ID;
 	tr_slot_give(t->slots, e->slot);
 	e->slot = TR_NO_SLOT;
@@ -156,17 +181,44 @@ static bool evictable_scan(void *ctx, uint32_t id)
 	return t->entry[id].scan && evictable(ctx, id);
 }
 
-static bool evict_one(struct tr_entries *t, uint32_t incoming, tr_policy_evictable_fn *ok)
+static bool evictable_not_due(void *ctx, uint32_t id)
+{
+	const struct tr_entries *t = ctx;
+
+	return !tr_entry_is_due(&t->entry[id]) && evictable(ctx, id);
+}
+
+struct bound {
+	const struct tr_entries *t;
+	float p;
+};
+
+static bool evictable_below(void *ctx, uint32_t id)
+{
+	const struct bound *b = ctx;
+
+	return b->t->entry[id].expect < b->p && evictable_not_due((void *)b->t, id);
+}
+
+static bool evict_first(
+	struct tr_entries *t, uint32_t incoming, tr_policy_evictable_fn *ok, void *ctx)
 {
 	uint32_t victim = TR_NO_ID;
 
 	if (!uncached(t))
-		victim = t->policy.ops->victim(t->policy.state, incoming, ok, t);
+		victim = t->policy.ops->victim(t->policy.state, incoming, ok, ctx);
 	if (victim == TR_NO_ID)
 		return false;
-	tr_assert(ok(t, victim));
+	tr_assert(ok(ctx, victim));
 	evict(t, victim);
 	return true;
+}
+
+static bool evict_one(struct tr_entries *t, uint32_t incoming, tr_policy_evictable_fn *ok)
+{
+	if (ok == evictable && t->n_due && evict_first(t, incoming, evictable_not_due, t))
+		return true;
+	return evict_first(t, incoming, ok, t);
 }
 
 void tr_entries_settle(struct tr_entries *t, uint32_t id)
@@ -188,22 +240,43 @@ void tr_entries_settle(struct tr_entries *t, uint32_t id)
 	}
 }
 
-bool tr_entries_reserve(struct tr_entries *t, uint32_t id, unsigned flags)
+/* EMPTY -> RESERVED with the slot that is free now. */
+static void enter(struct tr_entries *t, uint32_t id, unsigned flags)
 {
-	bool scan = flags & TR_POLICY_SCAN, ring_full = scan && t->n_scan >= t->cfg.scan_ring;
 	struct tr_entry *e = &t->entry[id];
 
-	tr_assert(e->state == TR_ENTRY_EMPTY);
-	if (!tr_slots_n_free(t->slots) && !evict_one(t, id, ring_full ? evictable_scan : evictable))
-		return false;
 	e->slot = tr_slot_take(t->slots);
 	t->owner[e->slot] = id;
 	e->gen++;
-	e->pins = 1;
-	set_scan(t, e, scan);
+	set_scan(t, e, flags & TR_POLICY_SCAN);
+	set_ahead(t, e, flags & TR_POLICY_PREFETCH, false);
 	set_state(t, id, TR_ENTRY_RESERVED);
 	if (!uncached(t))
 		t->policy.ops->insert(t->policy.state, id, flags);
+}
+
+bool tr_entries_reserve(struct tr_entries *t, uint32_t id, unsigned flags)
+{
+	bool ring_full = flags & TR_POLICY_SCAN && t->n_scan >= t->cfg.scan_ring;
+
+	tr_assert(t->entry[id].state == TR_ENTRY_EMPTY);
+	if (!tr_slots_n_free(t->slots) && !evict_one(t, id, ring_full ? evictable_scan : evictable))
+		return false;
+	enter(t, id, flags);
+	t->entry[id].pins = 1;
+	return true;
+}
+
+bool tr_entries_reserve_ahead(struct tr_entries *t, uint32_t id, float p)
+{
+	struct bound bound = { t, p };
+
+	tr_assert(t->entry[id].state == TR_ENTRY_EMPTY);
+	if (uncached(t) || t->cfg.n_keep < t->cfg.n_slot)
+		return false;
+	if (!tr_slots_n_free(t->slots) && !evict_first(t, id, evictable_below, &bound))
+		return false;
+	enter(t, id, TR_POLICY_PREFETCH);
 	return true;
 }
 
@@ -234,9 +307,12 @@ static int check_entry(const struct tr_entries *t, uint32_t id, struct tr_err *e
 	if (resident && (e->slot >= t->cfg.n_slot || t->owner[e->slot] != id))
 		return tr_err_set(
 			err, TR_E_INVALID, "entry %u: slot %u is not its own", id, e->slot);
-	if (!resident && (e->pins || e->scan))
-		return tr_err_set(err, TR_E_INVALID, "entry %u is empty with %u pins, scan %d", id,
-			e->pins, e->scan);
+	if (!resident && (e->pins || e->scan || e->ahead))
+		return tr_err_set(err, TR_E_INVALID, "entry %u is empty with %u pins, scan %d, "
+			"ahead %d", id, e->pins, e->scan, e->ahead);
+	if ((e->ahead && e->pins) || (e->missed && !e->ahead))
+		return tr_err_set(err, TR_E_INVALID, "entry %u: ahead %d, missed %d with %u pins", id,
+			e->ahead, e->missed, e->pins);
 	if (!e->pins &&
 		(e->state == TR_ENTRY_FAILED || (e->state == TR_ENTRY_READY && uncached(t))))
 		return tr_err_set(err, TR_E_INVALID, "entry %u in state %d stays without a pin", id,
@@ -246,11 +322,12 @@ static int check_entry(const struct tr_entries *t, uint32_t id, struct tr_err *e
 
 static int check_counts(const struct tr_entries *t, struct tr_err *err)
 {
-	uint32_t n_in[TR_N_ENTRY_STATE] = { 0 }, n_scan = 0, n_idle = 0, n_owned = 0;
+	uint32_t n_in[TR_N_ENTRY_STATE] = { 0 }, n_scan = 0, n_due = 0, n_idle = 0, n_owned = 0;
 
 	for (uint32_t id = 0; id < t->cfg.n_id; id++) {
 		n_in[t->entry[id].state]++;
 		n_scan += t->entry[id].scan;
+		n_due += tr_entry_is_due(&t->entry[id]);
 		n_idle += t->entry[id].state == TR_ENTRY_READY && !t->entry[id].pins;
 	}
 	for (uint32_t slot = 0; slot < t->cfg.n_slot; slot++)
@@ -262,6 +339,9 @@ static int check_counts(const struct tr_entries *t, struct tr_err *err)
 	if (n_scan != t->n_scan)
 		return tr_err_set(
 			err, TR_E_INVALID, "%u scan entries, counted %u", n_scan, t->n_scan);
+	if (n_due != t->n_due)
+		return tr_err_set(
+			err, TR_E_INVALID, "%u entries due, counted %u", n_due, t->n_due);
 	if (n_owned != tr_entries_n_resident(t) ||
 		n_owned + tr_slots_n_free(t->slots) != t->cfg.n_slot)
 		return tr_err_set(err, TR_E_INVALID, "%u slots owned, %u free, %u entries, of %u",

@@ -16,8 +16,17 @@ struct tr_entry {
 	uint32_t slot;		   /* TR_NO_SLOT when EMPTY */
 	uint32_t gen;		   /* loads of this unit so far */
 	uint32_t pins;
-	bool scan; /* brought in by a scan and not used by decoding since */
+	bool scan;   /* brought in by a scan and not used by decoding since */
+	bool ahead;  /* brought in by prediction and not used since */
+	bool missed; /* ahead, and its layer went by without it */
+	bool absent; /* was not in DRAM when it was expected first */
+	float expect; /* probability that its layer's next visit uses it; 0: not known */
 };
+
+static inline bool tr_entry_is_due(const struct tr_entry *e)
+{
+	return e->ahead && !e->missed;
+}
 
 struct tr_entries_cfg {
 	uint32_t n_id;
@@ -28,6 +37,9 @@ struct tr_entries_cfg {
 	uint64_t slot_bytes;
 	int numa_node;
 	const char *policy;
+	/* Optional: an entry that was ahead leaves DRAM without having been used. */
+	void (*unused)(void *ctx, uint32_t id);
+	void *unused_ctx;
 };
 
 struct tr_entries {
@@ -37,6 +49,7 @@ struct tr_entries {
 	struct tr_slots *slots;
 	struct tr_policy policy;
 	uint32_t n_scan;		      /* entries with scan set */
+	uint32_t n_due;			      /* entries ahead and not missed */
 	uint32_t n_in[TR_N_ENTRY_STATE];      /* entries now in the state */
 	uint64_t n_entered[TR_N_ENTRY_STATE]; /* times the state was entered */
 };
@@ -61,6 +74,12 @@ void tr_entries_settle(struct tr_entries *t, uint32_t id);
 /* EMPTY -> RESERVED with one pin and a slot: a free one, or that of a victim. False when there is
  * neither; nothing has changed then. flags: TR_POLICY_*. */
 bool tr_entries_reserve(struct tr_entries *t, uint32_t id, unsigned flags);
+/* The same for a unit expected with probability p, without a pin: takes only a victim that is
+ * expected less and not due itself. False also when entries without a pin are not kept. */
+bool tr_entries_reserve_ahead(struct tr_entries *t, uint32_t id, float p);
+/* An entry that is ahead was used, or its layer went by. */
+void tr_entries_arrive(struct tr_entries *t, uint32_t id);
+void tr_entries_miss(struct tr_entries *t, uint32_t id);
 /* RESERVED -> LOADING */
 void tr_entries_begin_load(struct tr_entries *t, uint32_t id);
 /* LOADING -> READY or FAILED, then settle if nobody waits for it. */

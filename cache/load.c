@@ -82,8 +82,8 @@ void tr_loads_parts(const struct tr_loads *l, uint32_t id, void *base, const voi
 	}
 }
 
-void tr_loads_add(struct tr_loads *l, uint32_t slot, uint32_t id, void *base, tr_io_done_fn *done,
-	void *owner)
+void tr_loads_add(struct tr_loads *l, uint32_t slot, uint32_t id, void *base,
+	enum tr_io_prio prio, tr_io_done_fn *done, void *owner)
 {
 	const struct tr_extent *x = l->catalog->units[id].part;
 	struct tr_load *load = &l->load[slot];
@@ -93,6 +93,8 @@ void tr_loads_add(struct tr_loads *l, uint32_t slot, uint32_t id, void *base, tr
 	load->id = id;
 	load->n_left = TR_N_PART;
 	load->failed = false;
+	load->ahead = false;
+	load->cancelled = false;
 	for (int p = 0; p < TR_N_PART; p++) {
 		struct tr_io_req *req = &load->req[p];
 
@@ -102,7 +104,7 @@ void tr_loads_add(struct tr_loads *l, uint32_t slot, uint32_t id, void *base, tr
 		req->len = win_len;
 		req->need = x[p].off - win_off + x[p].bytes;
 		req->buf = (uint8_t *)base + at;
-		req->prio = TR_IO_DEMAND;
+		req->prio = prio;
 		req->done = done;
 		req->ctx = load;
 		l->batch[l->n_batch++] = req;
@@ -114,6 +116,24 @@ void tr_loads_submit(struct tr_loads *l)
 	if (l->n_batch)
 		tr_io_submit(l->io, l->batch, l->n_batch);
 	l->n_batch = 0;
+}
+
+/* Reads start in the order of their submission, so the first tells; should the others have started
+ * meanwhile, they run to their end and the load fails all the same. */
+bool tr_load_cancel(struct tr_loads *l, struct tr_load *load)
+{
+	if (load->cancelled || !tr_io_cancel(l->io, &load->req[0]))
+		return false;
+	for (int p = 1; p < TR_N_PART; p++)
+		tr_io_cancel(l->io, &load->req[p]);
+	load->cancelled = true;
+	return true;
+}
+
+void tr_load_promote(struct tr_loads *l, struct tr_load *load)
+{
+	for (int p = 0; p < TR_N_PART; p++)
+		tr_io_promote(l->io, &load->req[p]);
 }
 
 bool tr_load_note(struct tr_load *load, const struct tr_io_req *req)

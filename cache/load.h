@@ -21,6 +21,8 @@ struct tr_load {
 	uint32_t id;
 	uint32_t n_left; /* reads not done */
 	bool failed;
+	bool ahead;	/* of need; set by ahead.c */
+	bool cancelled; /* before any of it was read */
 };
 
 struct tr_loads {
@@ -44,9 +46,14 @@ void tr_loads_fini(struct tr_loads *l);
 void tr_loads_parts(const struct tr_loads *l, uint32_t id, void *base, const void *part[TR_N_PART]);
 
 /* Adds the reads of a unit to the batch. Each calls done with ctx pointing to the tr_load. */
-void tr_loads_add(struct tr_loads *l, uint32_t slot, uint32_t id, void *base, tr_io_done_fn *done,
-	void *owner);
+void tr_loads_add(struct tr_loads *l, uint32_t slot, uint32_t id, void *base,
+	enum tr_io_prio prio, tr_io_done_fn *done, void *owner);
 void tr_loads_submit(struct tr_loads *l);
+
+/* Calls back the reads of a load, if none has started. */
+bool tr_load_cancel(struct tr_loads *l, struct tr_load *load);
+/* Somebody waits for a load that was to be read in the background. */
+void tr_load_promote(struct tr_loads *l, struct tr_load *load);
 
 /* A read is done. True when it was the last of its load. */
 bool tr_load_note(struct tr_load *load, const struct tr_io_req *req);

@@ -2,7 +2,8 @@
  * lru - give up what was used longest ago.
  *
  * One list from the least to the most recently used. What a scan brings in goes to the cold end, so
- * a scan reuses its own slots; its uses of what is resident leave the order as it is.
+ * a scan reuses its own slots; its uses of what is resident leave the order as it is. So does what
+ * comes by prediction, until it is used: the cache keeps it for as long as it is due.
  */
 #include "policies/list.h"
 
@@ -46,7 +47,7 @@ static void lru_insert(void *state, uint32_t id, unsigned flags)
 {
 	struct lru *s = state;
 
-	if (flags & TR_POLICY_SCAN)
+	if (flags & (TR_POLICY_SCAN | TR_POLICY_PREFETCH))
 		tr_list_push_front(&s->links, &s->order, id);
 	else
 		tr_list_push_back(&s->links, &s->order, id);

@@ -236,7 +236,31 @@ struct tr_tier_stats {
 	uint64_t wait_ns; /* time the engine stood waiting for this tier */
 };
 
+/* Reads ahead of need, by prediction. issued = useful + late + wasted + cancelled + failed + those that
+ * lie in DRAM and may still be used. */
+struct tr_prefetch_stats {
+	char mode[8];		/* "off", "on", "auto" */
+	bool on;		/* now */
+	uint64_t issued;	/* experts */
+	uint64_t useful;	/* used after they had arrived */
+	uint64_t late;		/* used while their read was in flight */
+	uint64_t wasted;	/* evicted unused */
+	uint64_t cancelled;	/* called back before anything was read */
+	uint64_t failed;
+	uint64_t bytes;		/* issued, but for what was cancelled */
+	uint64_t wasted_bytes;
+	uint64_t budget_bytes;	/* read ahead at one time, at most */
+	uint32_t reach;		/* experts that may be under way now */
+	uint64_t tokens;	/* decoded */
+	uint64_t tokens_on;	/* with reading ahead */
+	uint64_t switches;	/* on or off, by measured time */
+	uint64_t comparisons;
+	uint64_t on_ns;		/* median time of a token in the last comparison */
+	uint64_t off_ns;
+};
+
 struct tr_stats {
+	struct tr_prefetch_stats prefetch;
 	size_t n_tier;
 	struct tr_tier_stats tier[TR_MAX_TIER];
 	uint64_t resident_bytes;

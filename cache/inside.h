@@ -1,0 +1,74 @@
+/* inside.h - what cache.c and ahead.c share. */
+#ifndef TR_CACHE_INSIDE_H
+#define TR_CACHE_INSIDE_H
+
+#include "base/sync.h"
+#include "cache/cache.h"
+#include "cache/entry.h"
+#include "cache/load.h"
+#include "cache/order.h"
+#include "cache/prefetch.h"
+
+struct use_counts {
+	uint64_t hits;
+	uint64_t misses;
+	uint64_t bytes;
+};
+
+/* Reads ahead of need. See ahead.c. */
+struct tr_ahead {
+	struct tr_prefetch control;
+	uint32_t max_flying; /* constant after open */
+	uint32_t n_flying;   /* reads ahead that have not ended, cancelled ones included */
+	uint32_t n_due;
+	uint32_t *due;	     /* [reach_max] units read ahead whose use is still to come */
+	float *due_p;	     /* the probability they were taken with */
+	uint32_t *expected;  /* [n_unit] units with an expectation */
+	uint32_t n_expected;
+};
+
+struct tr_cache {
+	/* Constant after open. */
+	struct tr_cache_cfg cfg; /* stores, policy point to the copies below */
+	struct tr_store *stores[TR_MAX_TIER];
+	char policy[sizeof(((struct tr_stats *)0)->policy)];
+	uint32_t n_unit;
+	uint64_t slot_bytes;
+
+	struct tr_mutex lock;
+	pthread_cond_t loaded; /* a load ended, or the reaper left io */
+
+	/* Guarded by lock. */
+	struct tr_entries entries;
+	struct tr_loads loads;
+	struct tr_want *want; /* [n_unit] scratch: the set */
+	bool reaping;	      /* a thread waits inside io */
+	struct use_counts dram;
+	struct use_counts store[TR_MAX_TIER];
+	struct use_counts disk;
+	uint64_t n_join;
+	struct tr_ahead ahead;
+	uint64_t wait_ns;
+};
+
+/* The reads of a unit into the slot that its entry has join the batch of c->loads. */
+void tr_cache_read(struct tr_cache *c, uint32_t id, enum tr_io_prio prio);
+
+/* --- ahead.c; the lock is held ---------------------------------------------------------------- */
+
+int tr_ahead_init(struct tr_cache *c, struct tr_err *err);
+void tr_ahead_fini(struct tr_cache *c);
+
+/* The unit was pinned for use: if it came ahead of need, it has paid. */
+void tr_ahead_note_use(struct tr_cache *c, uint32_t id);
+/* The set of this unit's layer has been acquired: what was due for it and is not pinned was missed. */
+void tr_ahead_pass(struct tr_cache *c, uint32_t id_of_layer);
+/* Calls back all reads ahead that have not started, since a set found no slot. */
+void tr_ahead_yield(struct tr_cache *c);
+/* All reads of a load have ended. True when it goes on: it was cancelled, but is wanted after all. */
+bool tr_ahead_end_load(struct tr_cache *c, struct tr_load *load);
+/* An entry leaves DRAM that came ahead and was not used. */
+void tr_ahead_note_unused(void *cache, uint32_t id);
+int tr_ahead_check(struct tr_cache *c, struct tr_err *err);
+
+#endif
