@@ -167,6 +167,9 @@ struct tr_engine_opts {
 	size_t n_pmem;
 	const char *policy;	     /* "NAME[,option=value...]" of the DRAM tier; default lru */
 	const char *trace;	     /* file to record routing in, see tr_trace_open; NULL: none */
+	const char *predictor;	     /* "NAME[,option=value...]"; default none */
+	const char *prefetch;	     /* "off", "on", "auto", and ",waste=X"; default auto */
+	const char *prefetch_budget; /* bytes read ahead at one time; default: an eighth of dram */
 	tr_progress_fn *progress;
 	void *progress_ctx;
 };
@@ -259,8 +262,22 @@ struct tr_prefetch_stats {
 	uint64_t off_ns;
 };
 
+/* What a predictor was worth while decoding: its probabilities for a layer's next visit against the
+ * experts then used. k is the number of experts used; averages over visits. */
+struct tr_predictor_stats {
+	char name[80];		/* as given; "none" without a predictor */
+	uint64_t visits;	/* layers of tokens */
+	double recall;		/* share of the used that were among the k likeliest */
+	double recall_wide;	/* among the 1.5 k likeliest */
+	double precision;	/* share of those given 1/2 and more that were used */
+	double brier;		/* mean squared error of the probabilities */
+	uint64_t ahead_ns;	/* time taken by routers applied ahead and by the predictor */
+	uint64_t token_ns;	/* of decoding, for comparison */
+};
+
 struct tr_stats {
 	struct tr_prefetch_stats prefetch;
+	struct tr_predictor_stats predictor;
 	size_t n_tier;
 	struct tr_tier_stats tier[TR_MAX_TIER];
 	uint64_t resident_bytes;

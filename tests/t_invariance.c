@@ -29,34 +29,48 @@ struct result {
 struct setting {
 	const char *name;
 	const char *cpu, *io, *dram, *pmem, *policy;
-	unsigned n_thread, n_batch, n_pmem_thread;
+	unsigned n_thread, n_batch;
+	const char *predictor, *prefetch;
+	unsigned n_pmem_thread;
 };
 
 /* The floor of the demo model is 20 of 320 experts, 1.1 MB as Q4_0. Rows vary one thing at a time, then several. */
 static const struct setting settings[] = {
-	{ "dram 0", "avx512", "uring", "0", NULL, "lru", 2, 16, 0 },
-	{ "dram 0, one token a chunk", "avx2", "uring", "0", NULL, "lru", 2, 1, 0 },
-	{ "half the floor", "avx2", "uring", "600K", NULL, "lru", 2, 16, 0 },
-	{ "a quarter", "avx2", "uring", "25%", NULL, "lru", 2, 16, 0 },
-	{ "everything", "avx2", "uring", "100%", NULL, "lru", 2, 16, 0 },
-	{ "lfu", "avx2", "uring", "25%", NULL, "lfu", 2, 16, 0 },
-	{ "none", "avx2", "uring", "25%", NULL, "none", 2, 16, 0 },
-	{ "none, threads", "avx512", "threads", "25%", NULL, "none", 1, 7, 0 },
-	{ "threads", "avx2", "threads", "10%", NULL, "lru", 2, 16, 0 },
-	{ "sync", "avx2", "sync", "10%", NULL, "lfu", 2, 16, 0 },
-	{ "pmem only", "avx2", "uring", "0", "100%", "lru", 2, 16, 0 },
-	{ "pmem a third", "avx2", "uring", "25%", "33%", "lru", 2, 16, 0 },
-	{ "pmem a third, none", "avx512", "sync", "0", "33%", "none", 2, 5, 0 },
-	{ "pmem a third, avx512", "avx512", "threads", "10%", "33%", "lfu", 2, 40, 0 },
-	{ "pmem by one thread of three", "avx512", "uring", "10%", "50%", "lru", 3, 16, 1 },
-	{ "one thread", "avx512", "uring", "25%", NULL, "lru", 1, 16, 0 },
-	{ "five threads", "avx2", "uring", "25%", NULL, "lru", 5, 16, 0 },
-	{ "scalar", "scalar", "uring", "25%", NULL, "lru", 2, 16, 0 },
-	{ "avx2", "avx2", "uring", "25%", NULL, "lru", 2, 16, 0 },
-	{ "avx512", "avx512", "uring", "25%", NULL, "lru", 2, 16, 0 },
-	{ "chunks of 1", "avx512", "uring", "50%", NULL, "lru", 2, 1, 0 },
-	{ "chunks of 3", "avx512", "uring", "50%", NULL, "lru", 2, 3, 0 },
-	{ "chunks of 40", "avx512", "uring", "50%", NULL, "lru", 2, 40, 0 },
+	{ "dram 0", "avx512", "uring", "0", NULL, "lru", 2, 16, NULL, NULL, 0 },
+	{ "dram 0, one token a chunk", "avx2", "uring", "0", NULL, "lru", 2, 1, NULL, NULL, 0 },
+	{ "half the floor", "avx2", "uring", "600K", NULL, "lru", 2, 16, NULL, NULL, 0 },
+	{ "a quarter", "avx2", "uring", "25%", NULL, "lru", 2, 16, NULL, NULL, 0 },
+	{ "everything", "avx2", "uring", "100%", NULL, "lru", 2, 16, NULL, NULL, 0 },
+	{ "lfu", "avx2", "uring", "25%", NULL, "lfu", 2, 16, NULL, NULL, 0 },
+	{ "none", "avx2", "uring", "25%", NULL, "none", 2, 16, NULL, NULL, 0 },
+	{ "none, threads", "avx512", "threads", "25%", NULL, "none", 1, 7, NULL, NULL, 0 },
+	{ "threads", "avx2", "threads", "10%", NULL, "lru", 2, 16, NULL, NULL, 0 },
+	{ "sync", "avx2", "sync", "10%", NULL, "lfu", 2, 16, NULL, NULL, 0 },
+	{ "pmem only", "avx2", "uring", "0", "100%", "lru", 2, 16, NULL, NULL, 0 },
+	{ "pmem a third", "avx2", "uring", "25%", "33%", "lru", 2, 16, NULL, NULL, 0 },
+	{ "pmem a third, none", "avx512", "sync", "0", "33%", "none", 2, 5, NULL, NULL, 0 },
+	{ "pmem a third, avx512", "avx512", "threads", "10%", "33%", "lfu", 2, 40, NULL, NULL, 0 },
+	{ "one thread", "avx512", "uring", "25%", NULL, "lru", 1, 16, NULL, NULL, 0 },
+	{ "five threads", "avx2", "uring", "25%", NULL, "lru", 5, 16, NULL, NULL, 0 },
+	{ "scalar", "scalar", "uring", "25%", NULL, "lru", 2, 16, NULL, NULL, 0 },
+	{ "avx2", "avx2", "uring", "25%", NULL, "lru", 2, 16, NULL, NULL, 0 },
+	{ "avx512", "avx512", "uring", "25%", NULL, "lru", 2, 16, NULL, NULL, 0 },
+	{ "chunks of 1", "avx512", "uring", "50%", NULL, "lru", 2, 1, NULL, NULL, 0 },
+	{ "chunks of 3", "avx512", "uring", "50%", NULL, "lru", 2, 3, NULL, NULL, 0 },
+	{ "ahead, dram 0", "avx2", "uring", "0", NULL, "lru", 2, 16, "gate", "on,waste=1000", 0 },
+	{ "ahead, 5%", "avx2", "uring", "5%", NULL, "lru", 2, 16, "gate", "on,waste=1000", 0 },
+	{ "ahead, 10%", "avx2", "uring", "10%", NULL, "lru", 2, 16, "gate", "on,waste=1000", 0 },
+	{ "ahead, 25%", "avx512", "uring", "25%", NULL, "lru", 2, 16, "gate", "on,waste=1000", 0 },
+	{ "ahead, 50%", "avx2", "uring", "50%", NULL, "lfu", 1, 16, "gate", "on,waste=1000", 0 },
+	{ "ahead, 100%", "avx2", "uring", "100%", NULL, "lru", 2, 16, "gate", "on,waste=1000", 0 },
+	{ "ahead, none", "avx2", "uring", "25%", NULL, "none", 2, 16, "gate", "on,waste=1000", 0 },
+	{ "ahead, threads", "avx2", "threads", "10%", NULL, "lfu", 2, 16, "gate", "on,waste=1000", 0 },
+	{ "ahead, sync", "avx512", "sync", "25%", NULL, "lru", 2, 1, "gate", "on,waste=1000", 0 },
+	{ "ahead, by itself", "avx2", "uring", "25%", NULL, "lru", 2, 1, "gate", "auto", 0 },
+	{ "ahead, pmem a third", "avx2", "uring", "10%", "33%", "lru", 2, 16, "gate", "on", 0 },
+	{ "foreseen only", "avx2", "threads", "25%", NULL, "lru", 2, 16, "gate", "off", 0 },
+	{ "chunks of 40", "avx512", "uring", "50%", NULL, "lru", 2, 40, NULL, NULL, 0 },
+	{ "pmem by one thread of three", "avx512", "uring", "10%", "50%", "lru", 3, 16, NULL, NULL, 1 },
 };
 
 static char work_dir[4096];
@@ -88,7 +102,8 @@ static void run(const char *model, const struct setting *st, struct result *out)
 	const char *pmem_list[] = { pmem };
 	struct tr_engine_opts opts = { .model_path = model, .n_ctx = 128, .cpu = st->cpu,
 		.io = st->io, .dram = st->dram, .policy = st->policy, .n_thread = st->n_thread,
-		.n_batch = st->n_batch, .n_pmem_thread = st->n_pmem_thread };
+		.n_batch = st->n_batch, .n_pmem_thread = st->n_pmem_thread,
+		.predictor = st->predictor, .prefetch = st->prefetch };
 	struct tr_engine *e;
 	struct tr_session *s;
 	struct tr_err err;
@@ -137,6 +152,28 @@ static struct setting adapt(const struct setting *st)
 	return s;
 }
 
+/* What was read ahead adds up, and where it can help it was of use. */
+static void check_ahead(const struct setting *st, const struct tr_stats *stats)
+{
+	const struct tr_prefetch_stats *p = &stats->prefetch;
+
+	assert_true(p->useful + p->late + p->wasted + p->cancelled + p->failed <= p->issued);
+	assert_int_equal(p->failed, 0);
+	if (!st->predictor) {
+		assert_string_equal(stats->predictor.name, "none");
+		assert_int_equal(p->issued, 0);
+		return;
+	}
+	assert_string_equal(stats->predictor.name, st->predictor);
+	assert_int_equal(p->tokens, N_GEN);
+	if (!strcmp(st->prefetch, "off") || !strcmp(st->policy, "none") || !strcmp(st->dram, "0"))
+		assert_int_equal(p->issued, 0);
+	else if (!strncmp(st->prefetch, "on,", 3) && strcmp(st->dram, "100%"))
+		assert_true(p->useful + p->late > 0);
+	if (!strcmp(st->prefetch, "off"))
+		assert_true(stats->predictor.visits > 0 && stats->predictor.recall > 0);
+}
+
 static void check_stats(const struct setting *st, const struct tr_stats *stats)
 {
 	const struct tr_tier_stats *dram = &stats->tier[0], *nvme = &stats->tier[stats->n_tier - 1];
@@ -145,6 +182,7 @@ static void check_stats(const struct setting *st, const struct tr_stats *stats)
 	assert_string_equal(nvme->name, "nvme");
 	assert_int_equal(stats->n_tier, st->pmem ? 3 : 2);
 	assert_true(dram->hits + dram->misses > 0);
+	check_ahead(st, stats);
 	if (st->pmem && !strcmp(st->pmem, "100%"))
 		assert_int_equal(nvme->bytes, 0);
 	else if (!strcmp(st->dram, "0"))
@@ -158,7 +196,7 @@ static void check_stats(const struct setting *st, const struct tr_stats *stats)
 static void run_matrix(const char *model)
 {
 	static const struct setting base = { "base", "scalar", "sync", "100%", NULL, "lru", 1, 16,
-		0 };
+		NULL, NULL, 0 };
 	struct result want, got;
 	size_t i;
 

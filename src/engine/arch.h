@@ -22,6 +22,8 @@ struct tr_arch_info {
 	uint32_t kv_width; /* values cached per layer and position */
 };
 
+struct tr_foresee;
+
 /* What a forward pass works on; one per session. */
 struct tr_run {
 	struct tr_ops ops;
@@ -36,6 +38,7 @@ struct tr_run {
 	float *routing_weights;
 	float *logits;		  /* [n_vocab] of the last token, aligned */
 	void *scratch;		  /* of the architecture */
+	struct tr_foresee *foresee; /* told of every layer of a single token; NULL: nobody */
 };
 
 struct tr_arch_ops {
@@ -56,6 +59,11 @@ struct tr_arch_ops {
 	 * the last token in run->logits. On failure KV rows from pos on are undefined. */
 	int (*forward)(const void *am, struct tr_run *run, const int32_t *ids, size_t n,
 		uint32_t pos, bool want_logits, struct tr_err *err);
+
+	/* Optional. Within tr_foresee_look, so while a single token is in some layer before `layer`: the
+	 * probabilities that the router of `layer` would give if its norm and it were applied to the
+	 * hidden state as it is. scores[n_expert] on a cache line. Leaves the token as it is. */
+	void (*route_ahead)(const void *am, struct tr_run *run, uint32_t layer, float *scores);
 };
 
 /* NULL with a message that lists what is supported. */

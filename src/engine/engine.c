@@ -82,6 +82,10 @@ static int open_cache(struct tr_engine *e, const char *policy, struct tr_err *er
 		.policy = policy,
 		.stores = e->stores,
 		.n_store = e->n_store,
+		.prefetch = e->setup.prefetch,
+		.prefetch_auto = e->setup.prefetch_auto,
+		.prefetch_waste = e->setup.prefetch_waste,
+		.prefetch_bytes = e->setup.prefetch_bytes,
 	};
 
 	if (!e->setup.catalog->n_unit)
@@ -133,6 +137,24 @@ static void close_trace(struct tr_engine *e)
 		tr_warn("trace: %s", err.msg);
 }
 
+static int open_foresee(struct tr_engine *e, struct tr_err *err)
+{
+	struct tr_foresee_cfg cfg = {
+		.predictor = e->setup.predictor,
+		.catalog = e->setup.catalog,
+		.home = e->setup.home,
+		.arch = e->setup.arch,
+		.am = e->setup.am,
+		.cache = e->cache,
+		.prefetch = e->setup.prefetch,
+		.clock = &tr_clock_real,
+	};
+
+	if (!cfg.predictor || !e->cache)
+		return 0;
+	return tr_foresee_new(&e->foresee, &cfg, err);
+}
+
 static int open_machinery(struct tr_engine *e, struct tr_err *err)
 {
 	struct tr_pool_cfg pool = { .n_thread = e->opts.n_thread, .pin = true, .spin_us = SPIN_US };
@@ -169,7 +191,7 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 		(rc = tr_tokenizer_new(&e->tok, e->setup.model, err)) ||
 		(rc = check_vocab(e, err)) || (rc = open_machinery(e, err)) ||
 		(rc = open_files(e, err)) || (rc = open_stores(e, err)) ||
-		(rc = open_cache(e, opts->policy, err)) ||
+		(rc = open_cache(e, opts->policy, err)) || (rc = open_foresee(e, err)) ||
 		(rc = open_trace(e, opts->trace, err)) ||
 		(rc = tr_resident_load(&e->resident, e->setup.model, e->io, e->files,
 			 opts->progress, opts->progress_ctx, err)) ||
@@ -189,6 +211,7 @@ void tr_engine_close(struct tr_engine *e)
 	if (!e)
 		return;
 	close_trace(e);
+	tr_foresee_free(e->foresee);
 	tr_cache_close(e->cache); /* waits for its reads, so before io */
 	tr_io_close(e->io);
 	for (i = 0; i < e->n_store; i++)
@@ -228,6 +251,9 @@ void tr_engine_stats(const struct tr_engine *e, struct tr_stats *out)
 	memset(out, 0, sizeof(*out));
 	if (e->cache)
 		tr_cache_stats(e->cache, out);
+	snprintf(out->predictor.name, sizeof(out->predictor.name), "none");
+	if (e->foresee)
+		tr_foresee_stats(e->foresee, &out->predictor);
 	tr_io_stats(e->io, &io);
 	out->resident_bytes = e->setup.plan.resident_bytes;
 	out->kv_bytes = e->setup.plan.kv_bytes;

@@ -5,6 +5,7 @@
 #include "cache/cache.h"
 #include "cache/trace_write.h"
 #include "engine/arch.h"
+#include "engine/foresee.h"
 #include "engine/plan.h"
 #include "model/tokenizer.h"
 
@@ -21,6 +22,7 @@ struct tr_engine {
 	struct tr_resident *resident;
 	struct tr_cache *cache; /* NULL when the model has no routed experts */
 	struct tr_trace_writer *trace; /* NULL: nothing is recorded */
+	struct tr_foresee *foresee; /* NULL without a predictor */
 	uint64_t load_ns;
 };
 

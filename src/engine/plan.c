@@ -124,6 +124,44 @@ static int pick_dram(struct tr_setup *s, const struct tr_engine_opts *o, struct 
 	return 0;
 }
 
+static int prefetch_option(void *ctx, const char *key, const char *value, struct tr_err *err)
+{
+	struct tr_setup *s = ctx;
+
+	if (strcmp(key, "waste"))
+		return tr_err_set(err, TR_E_INVALID, "--prefetch: no option '%s'; it has waste=0.2",
+			key);
+	return tr_opt_f64("--prefetch waste", value, 0.001, 1e6, &s->prefetch_waste, err);
+}
+
+/* Nothing is read ahead without a predictor; who asks to read ahead and names none gets `gate`. */
+static int parse_prefetch(struct tr_setup *s, const struct tr_engine_opts *o, struct tr_err *err)
+{
+	const char *spec = o->prefetch ? o->prefetch : "auto";
+	size_t n = strcspn(spec, ",");
+	char *text;
+	int rc;
+
+	s->predictor = o->predictor && strcmp(o->predictor, "none") ? o->predictor : NULL;
+	s->prefetch_auto = n == 4 && !memcmp(spec, "auto", n);
+	s->prefetch = s->prefetch_auto || (n == 2 && !memcmp(spec, "on", n));
+	if (!s->prefetch && (n != 3 || memcmp(spec, "off", n)))
+		return tr_err_set(err, TR_E_INVALID, "--prefetch: '%.*s' is none of: off, on, auto",
+			(int)n, spec);
+	if (o->prefetch && !o->predictor && s->prefetch)
+		s->predictor = "gate";
+	s->prefetch = s->prefetch && s->predictor;
+	text = strdup(spec);
+	if (!text)
+		return tr_err_set(err, TR_E_NOMEM, "--prefetch: out of memory");
+	rc = tr_opt_pairs(text, prefetch_option, s, err);
+	free(text);
+	if (!rc && o->prefetch_budget)
+		rc = tr_opt_size("--prefetch-budget", o->prefetch_budget, slots_bytes(s->catalog),
+			&s->prefetch_bytes, err);
+	return rc;
+}
+
 static int place(struct tr_setup *s, struct tr_err *err)
 {
 	struct tr_place_tier tiers[TR_MAX_TIER];
@@ -207,6 +245,8 @@ int tr_setup_open(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *e
 	rc = parse_vram(s, o->vram, err);
 	if (!rc)
 		rc = pick_dram(s, o, err);
+	if (!rc)
+		rc = parse_prefetch(s, o, err);
 	for (i = 0; i < o->n_pmem && !rc; i++)
 		rc = parse_pmem(s, o->pmem[i], err);
 	if (!rc)

@@ -25,6 +25,10 @@ struct tr_setup {
 	size_t n_pmem;
 	struct tr_pmem_opt pmem[TR_MAX_TIER];
 	uint64_t dram_bytes;
+	const char *predictor;	 /* of the options; NULL: none */
+	bool prefetch, prefetch_auto;
+	double prefetch_waste;	 /* 0: not given */
+	uint64_t prefetch_bytes; /* 0: not given */
 };
 
 /* opts->n_ctx and n_batch are filled in. */

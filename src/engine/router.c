@@ -25,6 +25,16 @@ static void probabilities(const struct tr_router *r, const struct tr_kernels *k,
 	}
 }
 
+void tr_router_scores(const struct tr_router *r, const struct tr_kernels *k, const float *logits,
+	float *scores)
+{
+	struct tr_router full = *r;
+
+	if (full.gating == TR_GATING_SOFTMAX_TOPK)
+		full.gating = TR_GATING_SOFTMAX;
+	probabilities(&full, k, logits, scores);
+}
+
 /* Index of the largest of n scores, lowest on ties; n when all are -inf. */
 static uint32_t best(const float *score, uint32_t n)
 {

@@ -24,6 +24,11 @@ struct tr_router {
 	float scale;	       /* and multiplied by this */
 };
 
+/* The probability that the router gives each expert, before any bias. Where weights come from a
+ * softmax over the chosen, that over all experts. */
+void tr_router_scores(const struct tr_router *r, const struct tr_kernels *k, const float *logits,
+	float *scores);
+
 /*
  * Chooses n_used experts by descending p + bias, lowest index first on ties; bias may be NULL. With
  * groups, only experts of the n_group_used groups with the highest sum of their two best scores

@@ -2,6 +2,7 @@
  * session.c - one timeline of tokens: KV cache, buffers of the forward pass, prefill in chunks.
  */
 #include "engine/engine.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -27,6 +28,7 @@ static int alloc_run(struct tr_session *s, struct tr_err *err)
 	run->cache = e->cache;
 	run->catalog = e->setup.catalog;
 	run->trace = e->trace;
+	run->foresee = e->foresee;
 	run->n_tok_max = e->opts.n_batch;
 	run->n_routed = e->setup.catalog->n_used;
 	n_routing = (size_t)info->n_layer * TR_MAX(run->n_routed, 1u);
@@ -105,17 +107,21 @@ static void end_step(struct tr_session *s)
 int tr_session_feed(struct tr_session *s, const int32_t *ids, size_t n, struct tr_err *err)
 {
 	const struct tr_engine_opts *o = &s->e->opts;
+	uint64_t start;
 	size_t at, len;
 	int rc = check_ids(s, ids, n, err);
 
 	for (at = 0; at < n && !rc; at += len) {
 		len = TR_MIN(n - at, (size_t)o->n_batch);
+		start = tr_now_ns(&tr_clock_real);
 		rc = s->e->setup.arch->forward(s->e->setup.am, &s->run, ids + at, len, s->n_past,
 			at + len == n, err);
 		if (rc)
 			return rc;
 		s->n_past += (uint32_t)len;
 		end_step(s);
+		if (s->run.foresee && n == 1)
+			tr_foresee_token(s->run.foresee, tr_now_ns(&tr_clock_real) - start);
 		if (n > 1 && o->progress &&
 			o->progress(o->progress_ctx, "prefill", at + len, n, "tokens"))
 			rc = tr_err_set(err, TR_E_INTERRUPTED,

@@ -536,4 +536,5 @@ const struct tr_arch_ops tr_arch_deepseek2 = {
 	.scratch_new = ds2_scratch_new,
 	.scratch_free = ds2_scratch_free,
 	.forward = ds2_forward,
+	.route_ahead = ds2_route_ahead,
 };

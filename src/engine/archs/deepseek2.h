@@ -53,5 +53,6 @@ int ds2_scratch_new(void **scratch, const void *am, const struct tr_run *run,
 void ds2_scratch_free(void *scratch);
 int ds2_forward(const void *am, struct tr_run *run, const int32_t *ids, size_t n, uint32_t pos,
 	bool want_logits, struct tr_err *err);
+void ds2_route_ahead(const void *am, struct tr_run *run, uint32_t layer, float *scores);
 
 #endif

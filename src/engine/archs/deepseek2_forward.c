@@ -6,6 +6,7 @@
  */
 #include "engine/archs/deepseek2.h"
 #include "base/mem.h"
+#include "engine/foresee.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -227,6 +228,28 @@ static void route(struct chunk *c, uint32_t layer)
 	tr_run_routed(c->run, layer, c->s->ids, c->s->weights, c->n);
 }
 
+/* Branch, router and acts are free between the reads of a layer and its feed-forward network. */
+void ds2_route_ahead(const void *am, struct tr_run *run, uint32_t layer, float *scores)
+{
+	struct chunk c = { am, run, run->scratch, 1, 0 };
+	const struct ds2_layer *l = &c.d->layers[layer];
+
+	norm(&c, c.s->branch, c.s->h, l->ffn_norm, c.d->info.n_embd);
+	tr_acts_set(&c.s->acts, c.s->branch, c.d->info.n_embd, 1);
+	matmul(&c, c.s->router, &l->router, &c.s->acts);
+	tr_router_scores(&c.d->router, run->ops.k, c.s->router, scores);
+}
+
+static void look_ahead(struct chunk *c, uint32_t layer)
+{
+	const struct ds2_scratch *s = c->s;
+	struct tr_routed routed = { s->ids, s->weights, s->router_work };
+
+	if (c->run->foresee && c->n == 1)
+		tr_foresee_look(c->run->foresee, c->run, layer,
+			c->d->layers[layer].moe ? &routed : NULL);
+}
+
 static int experts(struct chunk *c, uint32_t layer, struct tr_err *err)
 {
 	const struct ds2_layer *l = &c->d->layers[layer];
@@ -237,6 +260,7 @@ static int experts(struct chunk *c, uint32_t layer, struct tr_err *err)
 	rc = tr_moe_begin(c->run->moe, layer, &s->acts_ffn, s->ids, err);
 	if (rc)
 		return rc;
+	look_ahead(c, layer);
 	if (l->ffn.gate.quant)
 		feed_forward(c, &l->ffn, &s->acts_ffn, s->shared);
 	rc = tr_moe_finish(c->run->moe, err);
@@ -259,6 +283,7 @@ static int run_layer(struct chunk *c, uint32_t layer, struct tr_err *err)
 	tr_acts_set(&s->acts_ffn, s->x, c->d->info.n_embd, c->n);
 	if (l->moe)
 		return experts(c, layer, err);
+	look_ahead(c, layer);
 	feed_forward(c, &l->ffn, &s->acts_ffn, s->branch);
 	add_branch(c, s->branch);
 	return 0;
