@@ -290,6 +290,46 @@ static void summary_shows_the_tiers(void **state)
 	free(text);
 }
 
+static void what_was_foreseen_is_reported(void **state)
+{
+	struct tr_report r = example();
+	char *text = NULL;
+	size_t bytes;
+	json_t *root;
+	FILE *f;
+
+	(void)state;
+	strcpy(r.stats.predictor.name, "gate");
+	r.stats.predictor.visits = 10;
+	r.stats.predictor.recall = 0.5;
+	r.stats.predictor.ahead_ns = 1000000;
+	r.stats.predictor.token_ns = 100000000;
+	strcpy(r.stats.prefetch.mode, "auto");
+	r.stats.prefetch.issued = 7;
+	r.stats.prefetch.late = 2;
+	r.stats.prefetch.wasted = 1;
+	r.stats.prefetch.wasted_bytes = 1024;
+	r.stats.prefetch.comparisons = 1;
+	r.stats.prefetch.on_ns = 2000000;
+	r.stats.prefetch.off_ns = 1500000;
+	root = tr_report_json(&r);
+	assert_true(number(root, "predictor", "recall") == 0.5);
+	assert_true(number(root, "predictor", "ahead_ms") == 1);
+	assert_true(number(root, "prefetch", "issued") == 7);
+	assert_true(number(root, "prefetch", "late") == 2);
+	assert_true(number(root, "prefetch", "wasted_bytes") == 1024);
+	assert_true(number(root, "prefetch", "token_ms_off") == 1.5);
+	json_decref(root);
+	f = open_memstream(&text, &bytes);
+	tr_report_print(&r, f);
+	fclose(f);
+	assert_non_null(strstr(text, "predictor gate: recall 50.0%"));
+	assert_non_null(strstr(text, "1.0% of decoding"));
+	assert_non_null(strstr(text, "7 experts, 0 useful, 2 late, 1 wasted (1.0 KiB)"));
+	assert_non_null(strstr(text, "switched off: 2.00 ms a token with, 1.50 ms without"));
+	free(text);
+}
+
 static void bytes_that_are_not_utf8_are_replaced(void **state)
 {
 	static const struct {
@@ -323,6 +363,7 @@ int main(void)
 		cmocka_unit_test(json_has_every_promised_field),
 		cmocka_unit_test(logprobs_come_one_a_token),
 		cmocka_unit_test(summary_shows_the_tiers),
+		cmocka_unit_test(what_was_foreseen_is_reported),
 		cmocka_unit_test(bytes_that_are_not_utf8_are_replaced),
 	};
 

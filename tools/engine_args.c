@@ -19,6 +19,9 @@ enum {
 	KEY_KV,
 	KEY_BATCH,
 	KEY_PMEM_THREADS,
+	KEY_PREDICTOR,
+	KEY_PREFETCH,
+	KEY_PREFETCH_BUDGET,
 };
 
 static const struct argp_option options[] = {
@@ -37,6 +40,14 @@ static const struct argp_option options[] = {
 	{ "vram", KEY_VRAM, "SIZE", 0, "GPU memory for experts (0 without CUDA)", 2 },
 	{ "policy", KEY_POLICY, "NAME[,OPTION=VALUE]", 0,
 		"order of eviction, see `tierra policies` (default lru)", 2 },
+	{ "predictor", KEY_PREDICTOR, "NAME[,OPTION=VALUE]", 0,
+		"foresees which experts are used soon (default none)", 2 },
+	{ "prefetch", KEY_PREFETCH, "off|on|auto[,waste=X]", 0,
+		"read foreseen experts ahead of need; auto: while tokens come faster with it; at most "
+		"X wasted reads per useful one (default auto,waste=0.2)",
+		2 },
+	{ "prefetch-budget", KEY_PREFETCH_BUDGET, "SIZE", 0,
+		"read ahead and not yet used, at most (default: an eighth of the DRAM cache)", 2 },
 	{ "io", KEY_IO, "METHOD", 0, "uring, threads or sync (default: uring, else threads)", 2 },
 	{ 0 },
 };
@@ -163,6 +174,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_POLICY:
 		check_policy(state, arg);
 		o->policy = arg;
+		break;
+	case KEY_PREDICTOR:
+		o->predictor = arg;
+		break;
+	case KEY_PREFETCH:
+		o->prefetch = arg;
+		break;
+	case KEY_PREFETCH_BUDGET:
+		o->prefetch_budget = arg;
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;

@@ -92,6 +92,29 @@ static json_t *json_engine(const struct tr_stats *s)
 		(json_int_t)s->io_retries, "io_fallbacks", (json_int_t)s->io_fallbacks);
 }
 
+static json_t *json_prefetch(const struct tr_prefetch_stats *p)
+{
+	return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:I, "
+			 "s:I, s:f, s:f}",
+		"mode", p->mode, "on", (int)p->on, "issued", (json_int_t)p->issued, "useful",
+		(json_int_t)p->useful, "late", (json_int_t)p->late, "wasted",
+		(json_int_t)p->wasted, "cancelled", (json_int_t)p->cancelled, "failed",
+		(json_int_t)p->failed, "bytes", (json_int_t)p->bytes, "wasted_bytes",
+		(json_int_t)p->wasted_bytes, "budget_bytes", (json_int_t)p->budget_bytes, "reach",
+		(int)p->reach, "tokens", (json_int_t)p->tokens, "tokens_on",
+		(json_int_t)p->tokens_on, "switches", (json_int_t)p->switches, "comparisons",
+		(json_int_t)p->comparisons, "token_ms_on", (double)p->on_ns / 1e6, "token_ms_off",
+		(double)p->off_ns / 1e6);
+}
+
+static json_t *json_predictor(const struct tr_predictor_stats *p)
+{
+	return json_pack("{s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "name", p->name, "visits",
+		(json_int_t)p->visits, "recall", p->recall, "recall_wide", p->recall_wide,
+		"precision", p->precision, "brier", p->brier, "ahead_ms",
+		(double)p->ahead_ns / 1e6, "token_ms", (double)p->token_ns / 1e6);
+}
+
 static json_t *json_logprobs(const struct tr_report *r)
 {
 	json_t *array = json_array();
@@ -122,6 +145,10 @@ json_t *tr_report_json(const struct tr_report *r)
 		tr_json_text(r->text, r->text_bytes), "stop_reason", r->stop_reason, "timings",
 		"load", json_phase(&r->load), "prefill", json_phase(&r->prefill), "decode",
 		json_phase(&r->decode), "tiers", tiers, "engine", json_engine(&r->stats));
+	if (root) {
+		json_object_set_new(root, "prefetch", json_prefetch(&r->stats.prefetch));
+		json_object_set_new(root, "predictor", json_predictor(&r->stats.predictor));
+	}
 	if (root && r->with_logprobs)
 		json_object_set_new(root, "logprobs", json_logprobs(r));
 	return root;
@@ -169,6 +196,38 @@ static void print_tiers(FILE *out, const struct tr_stats *s)
 	tr_table_fini(&t);
 }
 
+static double percent(uint64_t part, uint64_t whole)
+{
+	return whole ? (double)part * 100 / (double)whole : 0;
+}
+
+static void print_predictor(FILE *out, const struct tr_predictor_stats *p)
+{
+	fprintf(out,
+		"\npredictor %s: recall %.1f%%, %.1f%% of 1.5 times as many, precision %.1f%%, Brier "
+		"%.4f, %.1f%% of decoding\n",
+		p->name, p->recall * 100, p->recall_wide * 100, p->precision * 100, p->brier,
+		percent(p->ahead_ns, p->token_ns));
+}
+
+static void print_prefetch(FILE *out, const struct tr_prefetch_stats *p)
+{
+	char wasted[32];
+
+	fprintf(out,
+		"prefetch %s: %" PRIu64 " experts, %" PRIu64 " useful, %" PRIu64 " late, %" PRIu64
+		" wasted (%s), %" PRIu64 " cancelled; on for %" PRIu64 " of %" PRIu64 " tokens\n",
+		p->mode, p->issued, p->useful, p->late, p->wasted,
+		tr_table_bytes(p->wasted_bytes, wasted, sizeof(wasted)), p->cancelled,
+		p->tokens_on, p->tokens);
+	if (p->comparisons)
+		fprintf(out,
+			"prefetch switched %s: %.2f ms a token with, %.2f ms without, at comparison %"
+			PRIu64 "\n",
+			p->on ? "on" : "off", (double)p->on_ns / 1e6, (double)p->off_ns / 1e6,
+			p->comparisons);
+}
+
 void tr_report_print(const struct tr_report *r, FILE *out)
 {
 	const struct tr_stats *s = &r->stats;
@@ -184,4 +243,8 @@ void tr_report_print(const struct tr_report *r, FILE *out)
 			s->io_fallbacks);
 	fputs("\n\n", out);
 	print_tiers(out, s);
+	if (s->predictor.visits) {
+		print_predictor(out, &s->predictor);
+		print_prefetch(out, &s->prefetch);
+	}
 }
