@@ -27,7 +27,7 @@ record()
 	dram=$1
 	policy=$2
 	shift 2
-	run 0 generate -m "$model" -p "$prompt" -n 24 --temp 0 --ignore-eos -t 2 --batch 7 -q \
+	run 0 generate -m "$model" -p "$prompt" -n 16 --temp 0 --ignore-eos -t 2 --batch 7 -q \
 		--dram "$dram" --policy "$policy" --output json --trace "$dir/trace" "$@"
 	mv "$dir/out" "$dir/run"
 }
@@ -56,15 +56,15 @@ replays()
 {
 	record "$1" "$2"
 	run 0 simulate "$dir/trace" --policy "$2" --cache "$1" --json
-	json 'j["results"][0]["hits"] == run["tiers"][0]["hits"]'
-	json 'j["results"][0]["requests"] == run["tiers"][0]["hits"] + run["tiers"][0]["misses"]'
-	json 'j["results"][0]["evictions"] == run["engine"]["evictions"]'
+	json '[j["results"][0][k] for k in ("hits", "requests", "evictions")] == [
+		run["tiers"][0]["hits"], run["tiers"][0]["hits"] + run["tiers"][0]["misses"],
+		run["engine"]["evictions"]]'
 }
 
 # A run of --dram 25% and a replay of --cache 25% have the same hits.
 replays_at_all_sizes()
 {
-	for size in 0 1% 3% 10% 25% 60% 100%; do
+	for size in 0 1% 3% 10% 25% 60%; do
 		replays "$size" "$1"
 	done
 }
