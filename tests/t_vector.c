@@ -318,6 +318,107 @@ static void vector_functions_have_the_same_bits_in_every_set(void **state)
 		}
 }
 
+#define MAX_ROWS 19
+#define MAX_QUERIES 14
+#define ROOM 150
+
+/* Rows of both types, queries and weights, at odd places and strides. */
+struct panels {
+	float x[MAX_ROWS * ROOM + 1], query[MAX_QUERIES * ROOM + 1], weight[MAX_QUERIES * 40 + 1];
+	uint16_t h[MAX_ROWS * ROOM + 1];
+	float out[2][MAX_QUERIES * ROOM];
+};
+
+static float panel_value(int special, uint64_t *seed)
+{
+	static const float odd[] = { 0.0f, -0.0f, INFINITY, 0x1p-149f, -0x1p-140f, 1e30f, NAN };
+
+	if (special && rnd(seed) % 20 == 0)
+		return odd[rnd(seed) % (sizeof(odd) / sizeof(odd[0]))];
+	return ldexpf(rnd_float(seed), (int)(rnd(seed) % 12) - 5);
+}
+
+static void make_panels(struct panels *p, int special, uint64_t *seed)
+{
+	for (size_t i = 0; i < sizeof(p->x) / sizeof(p->x[0]); i++) {
+		p->x[i] = panel_value(special, seed);
+		p->h[i] = tr_f32_to_f16(panel_value(special, seed));
+	}
+	for (size_t i = 0; i < sizeof(p->query) / sizeof(p->query[0]); i++)
+		p->query[i] = panel_value(special, seed);
+	for (size_t i = 0; i < sizeof(p->weight) / sizeof(p->weight[0]); i++)
+		p->weight[i] = panel_value(special, seed);
+	for (size_t i = 0; i < MAX_QUERIES * ROOM; i++)
+		p->out[0][i] = panel_value(special, seed);
+}
+
+/* Both functions against the ones for single rows, and nothing else is written. */
+static void check_panels(const struct tr_kernels *k, struct panels *p, bool half, size_t n_row,
+	size_t n_query, size_t n)
+{
+	const struct tr_kernels *s = tr_kernels_get(TR_ISA_SCALAR);
+	struct tr_panel rows = { p->x + 1, half, ROOM - 1, n_row };
+	struct tr_panel queries = { p->query + 1, false, ROOM - 3, n_query };
+	struct tr_panel weights = { p->weight + 1, false, 37, n_query };
+	struct tr_ahead ahead = { p->x, n % 2 ? sizeof(p->x) : 0 };
+	float first[MAX_QUERIES * ROOM], *want = p->out[1];
+
+	if (half)
+		rows.x = p->h + 1;
+	memcpy(first, p->out[0], sizeof(first));
+	memcpy(want, first, sizeof(first));
+	for (size_t q = 0; q < n_query; q++)
+		for (size_t r = 0; r < n_row; r++) {
+			const float *x = p->query + 1 + q * queries.stride;
+			size_t at = 1 + r * rows.stride;
+
+			want[q * 40 + r] = half ? s->dot_f16(p->h + at, x, n) :
+						  s->dot_f32(p->x + at, x, n);
+		}
+	k->dots(p->out[0], 40, &rows, &queries, n, ahead);
+	check_floats(k->name, "dots", n, p->out[0], want, MAX_QUERIES * ROOM);
+
+	memcpy(want, first, sizeof(first));
+	memcpy(p->out[0], first, sizeof(first));
+	for (size_t q = 0; q < n_query; q++)
+		for (size_t r = 0; r < n_row; r++) {
+			float w = p->weight[1 + q * weights.stride + r];
+			size_t at = 1 + r * rows.stride;
+
+			if (half)
+				s->axpy_f16(want + q * ROOM, w, p->h + at, n);
+			else
+				s->axpy_f32(want + q * ROOM, w, p->x + at, n);
+		}
+	k->mix(p->out[0], ROOM, &rows, &weights, n, ahead);
+	check_floats(k->name, "mix", n, p->out[0], want, MAX_QUERIES * ROOM);
+	memcpy(p->out[0], first, sizeof(first));
+}
+
+static void many_rows_have_the_bits_of_single_rows(void **state)
+{
+	static const size_t widths[] = { 0, 1, 7, 8, 9, 15, 16, 17, 31, 33, 64, 72, 95, 131, 136 };
+	const struct tr_kernels *k;
+	struct panels *p = malloc(sizeof(*p));
+	uint64_t seed = 8;
+
+	(void)state;
+	assert_non_null(p);
+	for (int special = 0; special < 2; special++) {
+		make_panels(p, special, &seed);
+		for (size_t w = 0; w < sizeof(widths) / sizeof(widths[0]); w++)
+			for (size_t n_query = 0; n_query <= MAX_QUERIES; n_query++)
+				for (size_t n_row = 0; n_row <= MAX_ROWS; n_row++)
+					for_each_isa(k) {
+						check_panels(k, p, false, n_row, n_query,
+							widths[w]);
+						check_panels(k, p, true, n_row, n_query,
+							widths[w]);
+					}
+	}
+	free(p);
+}
+
 static void exp_has_the_same_bits_in_every_set(void **state)
 {
 	const struct tr_kernels *k;
@@ -399,6 +500,7 @@ int main(void)
 		cmocka_unit_test(activations_are_quantised_alike),
 		cmocka_unit_test(quantising_has_its_corner_cases),
 		cmocka_unit_test(vector_functions_have_the_same_bits_in_every_set),
+		cmocka_unit_test(many_rows_have_the_bits_of_single_rows),
 		cmocka_unit_test(exp_has_the_same_bits_in_every_set),
 		cmocka_unit_test(vector_functions_do_what_they_say),
 		cmocka_unit_test(max_passes_over_nan_and_returns_plus_zero),

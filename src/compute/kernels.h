@@ -76,6 +76,21 @@ void tr_act_quantise_range(const struct tr_kernels *k, enum tr_act_kind kind, co
 typedef void tr_dot_fn(float *out, size_t out_stride, const void *w, size_t row_bytes,
 	size_t n_row, const void *act, size_t act_bytes, size_t n_act, size_t n);
 
+/* n rows of values, stride values apart. */
+struct tr_panel {
+	const void *x;
+	bool half; /* values are binary16, not float */
+	size_t stride;
+	size_t n;
+};
+
+/* Memory that is read next: a function that takes one asks for its lines bit by bit while it
+ * computes. Only a hint; bytes may be 0. */
+struct tr_ahead {
+	const void *p;
+	size_t bytes;
+};
+
 struct tr_kernels {
 	enum tr_isa isa;
 	const char *name;
@@ -105,6 +120,16 @@ struct tr_kernels {
 	/* out = exp(x - shift); returns the canonical sum (lanes add, no fma). */
 	float (*exp_sum)(float *out, const float *x, float shift, size_t n);
 	void (*to_f16)(uint16_t *out, const float *x, size_t n); /* round to nearest even */
+
+	/* Many rows of either type with several rows of floats at once. n is the width of a row. An
+	 * output must not overlap an input.
+	 * dots: out[q * out_stride + r] = dot(row r, query q)
+	 * mix: axpy(out + q * out_stride, weight q[r], row r, n) for all rows in ascending order;
+	 * a row of weights has as many values as there are rows. */
+	void (*dots)(float *out, size_t out_stride, const struct tr_panel *rows,
+		const struct tr_panel *queries, size_t n, struct tr_ahead ahead);
+	void (*mix)(float *out, size_t out_stride, const struct tr_panel *rows,
+		const struct tr_panel *weights, size_t n, struct tr_ahead ahead);
 };
 
 /* NULL when the build or this processor lacks the set. */

@@ -18,5 +18,9 @@ void tr_avx2_silu_mul(float *out, const float *gate, const float *up, size_t n);
 void tr_avx2_sigmoid(float *out, const float *x, size_t n);
 float tr_avx2_exp_sum(float *out, const float *x, float shift, size_t n);
 void tr_avx2_to_f16(uint16_t *out, const float *x, size_t n);
+void tr_avx2_dots(float *out, size_t out_stride, const struct tr_panel *rows,
+	const struct tr_panel *queries, size_t n, struct tr_ahead ahead);
+void tr_avx2_mix(float *out, size_t out_stride, const struct tr_panel *rows,
+	const struct tr_panel *weights, size_t n, struct tr_ahead ahead);
 
 #endif

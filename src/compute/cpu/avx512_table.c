@@ -38,4 +38,6 @@ const struct tr_kernels tr_kernels_avx512 = {
 	.sigmoid = tr_avx512_sigmoid,
 	.exp_sum = tr_avx512_exp_sum,
 	.to_f16 = tr_avx512_to_f16,
+	.dots = tr_avx512_dots,
+	.mix = tr_avx512_mix,
 };

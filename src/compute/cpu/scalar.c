@@ -81,6 +81,38 @@ static void to_f16(uint16_t *out, const float *x, size_t n)
 		out[i] = tr_f32_to_f16(x[i]);
 }
 
+static const void *row_of(const struct tr_panel *p, size_t r)
+{
+	return (const uint8_t *)p->x + r * p->stride * (p->half ? 2 : 4);
+}
+
+static void dots(float *out, size_t out_stride, const struct tr_panel *rows,
+	const struct tr_panel *queries, size_t n, struct tr_ahead ahead)
+{
+	(void)ahead;
+	for (size_t q = 0; q < queries->n; q++)
+		for (size_t r = 0; r < rows->n; r++)
+			out[q * out_stride + r] = rows->half ?
+				tr_scalar_vec_dot_f16(row_of(rows, r), row_of(queries, q), n) :
+				tr_scalar_vec_dot_f32(row_of(rows, r), row_of(queries, q), n);
+}
+
+static void mix(float *out, size_t out_stride, const struct tr_panel *rows,
+	const struct tr_panel *weights, size_t n, struct tr_ahead ahead)
+{
+	(void)ahead;
+	for (size_t q = 0; q < weights->n; q++) {
+		const float *weight = row_of(weights, q);
+
+		for (size_t r = 0; r < rows->n; r++) {
+			if (rows->half)
+				axpy_f16(out + q * out_stride, weight[r], row_of(rows, r), n);
+			else
+				axpy_f32(out + q * out_stride, weight[r], row_of(rows, r), n);
+		}
+	}
+}
+
 const struct tr_kernels tr_kernels_scalar = {
 	.isa = TR_ISA_SCALAR,
 	.name = "scalar",
@@ -116,4 +148,6 @@ const struct tr_kernels tr_kernels_scalar = {
 	.sigmoid = sigmoid,
 	.exp_sum = exp_sum,
 	.to_f16 = to_f16,
+	.dots = dots,
+	.mix = mix,
 };
