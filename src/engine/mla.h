@@ -18,13 +18,9 @@ struct tr_mla {
 	float scale;	 /* of the scores */
 };
 
-/* Room for one worker; see tr_mla_scratch_bytes. */
-struct tr_mla_scratch {
-	uint8_t *base;
-	size_t bytes_per_worker;
-};
-
-size_t tr_mla_scratch_bytes(const struct tr_mla *mla, uint32_t n_ctx);
+/* Room that tr_mla_attend works in, for sessions of n_ctx positions and n_worker threads. It starts
+ * on a cache line, and what it holds does not matter. */
+size_t tr_mla_scratch_bytes(const struct tr_mla *mla, uint32_t n_ctx, unsigned n_worker);
 
 /*
  * Attends n_tok tokens at positions pos.. over rows [0, pos + t] of the layer's cache, which holds
@@ -39,6 +35,6 @@ size_t tr_mla_scratch_bytes(const struct tr_mla *mla, uint32_t n_ctx);
 void tr_mla_attend(const struct tr_mla *mla, const struct tr_ops *ops, const struct tr_kv *kv,
 	uint32_t layer, uint32_t pos, size_t n_tok, const float *q, size_t q_stride,
 	const float *rope, const struct tr_weight *k_b, const struct tr_weight *v_b, float *out,
-	size_t out_stride, const struct tr_mla_scratch *scratch);
+	size_t out_stride, void *scratch);
 
 #endif

@@ -30,7 +30,7 @@ struct ds2_scratch {
 	float *router_work;    /* [n_tok][2 * n_expert] */
 	uint32_t *ids;	       /* [n_tok][n_used] */
 	float *weights;	       /* [n_tok][n_used] */
-	struct tr_mla_scratch mla;
+	void *mla;	       /* tr_mla_scratch_bytes */
 };
 
 static size_t stride(size_t n)
@@ -67,9 +67,9 @@ static bool alloc(struct ds2_scratch *s, const struct ds2 *d, const struct tr_ru
 	}
 	s->ids = tr_calloc(n * (run->n_routed + 1), sizeof(*s->ids));
 	s->weights = tr_calloc(n * (run->n_routed + 1), sizeof(*s->weights));
-	s->mla.bytes_per_worker = tr_mla_scratch_bytes(a, run->kv->n_ctx);
-	s->mla.base = tr_alloc(tr_pool_size(run->ops.pool), s->mla.bytes_per_worker);
-	return s->ids && s->weights && s->mla.base && !tr_acts_init(&s->acts, wide, n) &&
+	s->mla = tr_alloc(1,
+		tr_mla_scratch_bytes(a, run->kv->n_ctx, tr_pool_size(run->ops.pool)));
+	return s->ids && s->weights && s->mla && !tr_acts_init(&s->acts, wide, n) &&
 		!tr_acts_init(&s->acts_ffn, d->info.n_embd, n);
 }
 
@@ -111,7 +111,7 @@ void ds2_scratch_free(void *scratch)
 	free(s->router_work);
 	free(s->ids);
 	free(s->weights);
-	free(s->mla.base);
+	free(s->mla);
 	free(s);
 }
 
@@ -182,7 +182,7 @@ static void attention(struct chunk *c, uint32_t layer)
 	matmul(c, s->q, &l->q, &s->acts);
 	store_kv(c, layer, l);
 	tr_mla_attend(a, &c->run->ops, c->run->kv, layer, c->pos, c->n, s->q, stride(l->q.rows),
-		s->rope, &l->k_b, &l->v_b, s->o, stride(l->out.cols), &s->mla);
+		s->rope, &l->k_b, &l->v_b, s->o, stride(l->out.cols), s->mla);
 	tr_acts_set(&s->acts, s->o, l->out.cols, c->n);
 	matmul(c, s->branch, &l->out, &s->acts);
 	add_branch(c, s->branch);
