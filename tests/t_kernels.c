@@ -151,7 +151,7 @@ static void check_shapes(const struct tr_quant *q, enum fill fill, size_t n, uin
 
 static void dots_have_the_canonical_bits_in_every_set(void **state)
 {
-	static const size_t n_block[] = { 1, 2, 3, 4, 5, 8, 11 };
+	static const size_t n_block[] = { 1, 2, 3, 4, 5, 8, 11, 12, 15 };
 	static const size_t n_float[] = { 1, 5, 15, 16, 17, 31, 33, 48, 64, 100, 257 };
 	const struct tr_quant *q;
 	uint64_t seed = 2;

@@ -21,6 +21,55 @@ TR_INLINE float tr_avx512_tree(__m512 v)
 	return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
 }
 
+/* Four sums, each of 16 lanes folded to 4: quarter k is of sum k. */
+TR_INLINE __m512 tr_avx512_fold_to_4(__m512 a, __m512 b, __m512 c, __m512 d)
+{
+	__m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+	__m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+
+	return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+}
+
+/* Pairs of neighbouring sums, two of four lanes left of each: then one, in lanes 0 and 2. */
+TR_INLINE __m512 tr_avx512_fold_pairs(__m512 a, __m512 b)
+{
+	__m512 v = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+
+	return _mm512_add_ps(v, _mm512_shuffle_ps(v, v, 0xb1));
+}
+
+/* The trees of a tile's sums, several at once: short rows end before they have begun. */
+TR_INLINE void tr_avx512_tile_trees(float sum[TR_TILE_ROWS][TR_TILE_ACTS],
+	__m512 acc[TR_TILE_ROWS][TR_TILE_ACTS], int nr, int nt)
+{
+	__m512 a, b;
+
+	if (nr == 2 && nt == 4) {
+		a = tr_avx512_fold_to_4(acc[0][0], acc[0][2], acc[1][0], acc[1][2]);
+		b = tr_avx512_fold_to_4(acc[0][1], acc[0][3], acc[1][1], acc[1][3]);
+		a = _mm512_maskz_compress_ps(0x5555, tr_avx512_fold_pairs(a, b));
+		_mm256_storeu_ps(sum[0], _mm512_castps512_ps256(a));
+		return;
+	}
+	if (nr == 4 && nt == 1) {
+		float v[4];
+
+		a = tr_avx512_fold_to_4(acc[0][0], acc[1][0], acc[2][0], acc[3][0]);
+		a = _mm512_maskz_compress_ps(0x1111, tr_avx512_fold_pairs(a, a));
+		_mm_storeu_ps(v, _mm512_castps512_ps128(a));
+		TR_UNROLL
+		for (int r = 0; r < 4; r++)
+			sum[r][0] = v[r];
+		return;
+	}
+	TR_UNROLL
+	for (int r = 0; r < nr; r++) {
+		TR_UNROLL
+		for (int t = 0; t < nt; t++)
+			sum[r][t] = tr_avx512_tree(acc[r][t]);
+	}
+}
+
 /* The low n of 16 lanes. */
 TR_INLINE __mmask16 tr_avx512_first(size_t n)
 {

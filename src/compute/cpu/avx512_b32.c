@@ -4,8 +4,8 @@
  * Two blocks fill a register with 64 unsigned codes, q + off, and meet 64 activations in one
  * vpdpbusd whose lanes start from -off * sum4(x). Eight blocks are one step: their scales are
  * collected, converted and multiplied by the activation's together, then spread over the lanes pair
- * by pair. The last blocks of a row, when fewer than eight, are copied to a step padded with zeros:
- * a product of zeros leaves the lanes as they are.
+ * by pair. Four blocks at the end of a row are half a step. The last one to three are copied to half
+ * a step padded with zeros: a product of zeros leaves the lanes as they are.
  */
 #include "compute/cpu/avx512.h"
 #include "compute/cpu/step32.h"
@@ -145,6 +145,25 @@ TR_INLINE __m512 scales(const struct b32 *ty, const uint8_t *p)
 	return _mm512_castps256_ps512(powers(_mm256_cvtepu8_epi32(e)));
 }
 
+/* The same of four blocks, reading nothing behind them. */
+TR_INLINE __m512 half_scales(const struct b32 *ty, const uint8_t *p)
+{
+	const __m128i byte = _mm_setr_epi8(0, 3, 4, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+	const int bytes = (int)ty->bytes, a = bytes / 4;
+	const __m256i pair_idx = _mm256_setr_epi32(0, a, 8, 8 + a, 0, 0, 0, 0);
+	__m128i e;
+
+	if (ty->has_min)
+		return _mm512_cvtph_ps(_mm256_permutex2var_epi32(
+			_mm256_loadu_si256((const __m256i *)p), pair_idx,
+			_mm256_loadu_si256((const __m256i *)(p + 2 * bytes))));
+	e = four_words(p, p + 2 * bytes, bytes);
+	if (!ty->e8m0)
+		return _mm512_castps128_ps512(_mm_cvtph_ps(e));
+	e = _mm_shuffle_epi8(e, byte);
+	return _mm512_castps256_ps512(powers(_mm256_cvtepu8_epi32(e)));
+}
+
 /* The d of eight blocks of activations, each twice where d and m want one. */
 TR_INLINE __m512 act_scales(const struct b32 *ty, const float *d)
 {
@@ -169,9 +188,9 @@ TR_INLINE __m512 spread(__m512 v, int lo, int hi)
 					     _mm256_set1_epi32(hi), 1), v);
 }
 
-/* Step i of a tile. */
+/* Step i of a tile, or the first n_block blocks of it: four or eight. */
 TR_INLINE void step(const struct b32 *ty, __m512 acc[TR_TILE_ROWS][TR_TILE_ACTS],
-	const struct tr_tile *tile, const struct source *from, size_t i, int nr, int nt)
+	const struct tr_tile *tile, const struct source *from, size_t i, int n_block, int nr, int nt)
 {
 	const int per_block = ty->has_min ? 2 : 1;
 	__m512 scale[TR_TILE_ROWS][TR_TILE_ACTS];
@@ -181,14 +200,14 @@ TR_INLINE void step(const struct b32 *ty, __m512 acc[TR_TILE_ROWS][TR_TILE_ACTS]
 	for (int r = 0; r < nr; r++) {
 		const uint8_t *w = from->w[r] + i * STEP_BLOCKS * ty->bytes;
 
-		tr_tile_prefetch(tile, w, STEP_BLOCKS * ty->bytes);
+		tr_tile_prefetch(tile, w, (size_t)n_block * ty->bytes);
 		TR_UNROLL
 		for (int t = 0; t < nt; t++)
-			scale[r][t] = product(ty, scales(ty, w),
+			scale[r][t] = product(ty, n_block == 4 ? half_scales(ty, w) : scales(ty, w),
 				act_scales(ty, from->d[t] + i * STEP_BLOCKS));
 	}
 	TR_UNROLL
-	for (int pair = 0; pair < STEP_BLOCKS / 2; pair++) {
+	for (int pair = 0; pair < n_block / 2; pair++) {
 		TR_UNROLL
 		for (int r = 0; r < nr; r++)
 			codes[r] = ty->codes(from->w[r] +
@@ -225,8 +244,7 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 	__m512 acc[TR_TILE_ROWS][TR_TILE_ACTS];
 	struct source from;
 	struct padding pad;
-	size_t n_block = tile->n / 32, n_step = n_block / STEP_BLOCKS;
-	bool more = n_block % STEP_BLOCKS;
+	size_t n_block = tile->n / 32, n_step = n_block / STEP_BLOCKS, first;
 
 	TR_UNROLL
 	for (int r = 0; r < nr; r++) {
@@ -235,22 +253,18 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 			acc[r][t] = _mm512_setzero_ps();
 	}
 	source_of(&from, tile, nr, nt);
-	for (;;) {
-		for (size_t i = 0; i < n_step; i++)
-			step(ty, acc, tile, &from, i, nr, nt);
-		if (!more)
-			break;
-		copy_last(&pad, tile, n_step * STEP_BLOCKS, ty->bytes, nr, nt);
-		source_padded(&from, &pad, nr, nt);
-		n_step = 1;
-		more = false;
+	for (size_t i = 0; i < n_step; i++)
+		step(ty, acc, tile, &from, i, STEP_BLOCKS, nr, nt);
+	source_skip(&from, n_step * STEP_BLOCKS, ty->bytes, nr, nt);
+	for (first = n_step * STEP_BLOCKS; first < n_block; first += 4) {
+		if (n_block - first < 4) {
+			copy_last(&pad, tile, first, ty->bytes, nr, nt);
+			source_padded(&from, &pad, nr, nt);
+		}
+		step(ty, acc, tile, &from, 0, 4, nr, nt);
+		source_skip(&from, 4, ty->bytes, nr, nt);
 	}
-	TR_UNROLL
-	for (int r = 0; r < nr; r++) {
-		TR_UNROLL
-		for (int t = 0; t < nt; t++)
-			sum[r][t] = tr_avx512_tree(acc[r][t]);
-	}
+	tr_avx512_tile_trees(sum, acc, nr, nt);
 }
 
 #define BLOCK(type) .bytes = sizeof(struct tr_block_##type), .codes = codes_##type

@@ -37,6 +37,19 @@ TR_INLINE void source_of(struct source *from, const struct tr_tile *tile, int nr
 	}
 }
 
+/* Goes on by n_block blocks. */
+TR_INLINE void source_skip(struct source *from, size_t n_block, size_t bytes, int nr, int nt)
+{
+	TR_UNROLL
+	for (int r = 0; r < nr; r++)
+		from->w[r] += n_block * bytes;
+	TR_UNROLL
+	for (int t = 0; t < nt; t++) {
+		from->q[t] += n_block * 32;
+		from->d[t] += n_block;
+	}
+}
+
 /* Copies the last blocks, from block `first` on. */
 static __attribute__((noinline)) void copy_last(struct padding *pad, const struct tr_tile *tile,
 	size_t first, size_t bytes, int nr, int nt)
