@@ -22,7 +22,8 @@ static const float first_weights[N_HORIZON][N_FEATURE] = {
 /* The echo of few voters is never sure. */
 #define ECHO_FLOOR 0.01f
 /* Share of the uniform rate in every average: nothing is ever impossible. */
-#define DOUBT 0.05f
+#define DOUBT	   0.05f
+#define LEAST_RATE 1e-6f
 
 int tr_outlook_init(struct tr_outlook *o, uint32_t n_layer, uint32_t n_expert, uint32_t depth)
 {
@@ -132,41 +133,64 @@ static tr_f4 rate_of(const float *mean, float sum, float uniform)
 	return rate + DOUBT * (uniform - rate);
 }
 
-/* o->p holds the shares of the echo; the probabilities take their place. */
-static void combine(struct tr_outlook *o, tr_f4 *x, uint32_t e, float *kept)
+/* p holds the shares of the echo; the probabilities take their place. */
+static tr_f4 combine(const struct tr_logit *model, tr_f4 *x, float *p)
 {
-	for (uint32_t h = 0; h < N_HORIZON; h++) {
-		float *p = o->p + h * o->stride + e;
+	x[F_ECHO] = tr_log_odds4(tr_f4_load(p), ECHO_FLOOR);
+	tr_f4_store(p, tr_logit_p(model, x));
+	return x[F_ECHO];
+}
 
-		x[F_ECHO] = tr_log_odds4(tr_f4_load(p), ECHO_FLOOR);
-		tr_f4_store(p, tr_logit_p(&o->model[h], x));
-		if (kept)
-			tr_f4_store(kept + (F_ECHO + h) * o->stride + e,
-				x[F_ECHO] * tr_f4_load(o->real + e));
-	}
+/* Features that all horizons share, of the four experts from e on. */
+static void look(struct tr_outlook *o, uint32_t layer, uint32_t e, tr_f4 *x)
+{
+	float uniform = o->n_used[layer] / (float)o->n_expert;
+	size_t i = (size_t)layer * o->stride + e;
+	tr_f4 fast = rate_of(o->fast_mean + i, o->fast_sum[layer], uniform);
+	tr_f4 slow = rate_of(o->slow_mean + i, o->slow_sum[layer], uniform);
+
+	tr_f4_store(o->rate + e, 0.5f * (fast + slow));
+	x[F_ONE] = tr_f4_of(1);
+	x[F_FAST] = tr_log_odds4(fast, LEAST_RATE);
+	x[F_SLOW] = tr_log_odds4(slow, LEAST_RATE);
+	x[F_LAST] = tr_f4_load(o->used + i);
+}
+
+static void keep(const struct tr_outlook *o, uint32_t layer, uint32_t e, uint32_t feature, tr_f4 x)
+{
+	float *kept = o->kept + ((size_t)layer * N_KEPT + feature) * o->stride;
+
+	tr_f4_store(kept + e, x * tr_f4_load(o->real + e));
 }
 
 void tr_outlook_estimate(struct tr_outlook *o, uint32_t layer)
 {
-	float *kept = o->kept + (size_t)layer * N_KEPT * o->stride;
-	float uniform = o->n_used[layer] / (float)o->n_expert;
-	size_t first = (size_t)layer * o->stride;
-	tr_f4 x[N_FEATURE], fast, slow;
+	bool keeps = o->n_visit[layer] % N_HORIZON == 1;
+	tr_f4 x[N_FEATURE], echo;
 
-	if (o->n_visit[layer] % N_HORIZON != 1)
-		kept = NULL;
 	for (uint32_t h = 0; h < N_HORIZON; h++)
 		tr_echo_predict(&o->echo, layer, h + 1, o->p + h * o->stride);
 	for (uint32_t e = 0; e < o->stride; e += TR_F4) {
-		fast = rate_of(o->fast_mean + first + e, o->fast_sum[layer], uniform);
-		slow = rate_of(o->slow_mean + first + e, o->slow_sum[layer], uniform);
-		tr_f4_store(o->rate + e, 0.5f * (fast + slow));
-		x[F_ONE] = tr_f4_of(1);
-		x[F_FAST] = tr_log_odds4(fast, 1e-6f);
-		x[F_SLOW] = tr_log_odds4(slow, 1e-6f);
-		x[F_LAST] = tr_f4_load(o->used + first + e);
-		for (uint32_t i = 0; kept && i < F_ECHO; i++)
-			tr_f4_store(kept + i * o->stride + e, x[i] * tr_f4_load(o->real + e));
-		combine(o, x, e, kept);
+		look(o, layer, e, x);
+		for (uint32_t i = 0; keeps && i < F_ECHO; i++)
+			keep(o, layer, e, i, x[i]);
+		for (uint32_t h = 0; h < N_HORIZON; h++) {
+			echo = combine(&o->model[h], x, o->p + h * o->stride + e);
+			if (keeps)
+				keep(o, layer, e, F_ECHO + h, echo);
+		}
 	}
+}
+
+const float *tr_outlook_glance(struct tr_outlook *o, uint32_t layer, uint32_t horizon)
+{
+	float *p = o->p + (horizon - 1) * o->stride;
+	tr_f4 x[N_FEATURE];
+
+	tr_echo_predict(&o->echo, layer, horizon, p);
+	for (uint32_t e = 0; e < o->stride; e += TR_F4) {
+		look(o, layer, e, x);
+		combine(&o->model[horizon - 1], x, p + e);
+	}
+	return p;
 }

@@ -46,7 +46,10 @@ void tr_outlook_fini(struct tr_outlook *o);
 void tr_outlook_visit(struct tr_outlook *o, uint32_t layer, const uint32_t *experts, uint32_t n);
 void tr_outlook_end_token(struct tr_outlook *o);
 
-/* Fills o->p and o->rate for the visits of layer to come. */
+/* Fills o->p and o->rate for the visits of layer to come. To be called after each visit: what it
+ * says then is what is learned from. */
 void tr_outlook_estimate(struct tr_outlook *o, uint32_t layer);
+/* The same for one horizon, from 1, at any time: that row of o->p. */
+const float *tr_outlook_glance(struct tr_outlook *o, uint32_t layer, uint32_t horizon);
 
 #endif

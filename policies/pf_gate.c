@@ -1,9 +1,11 @@
 /*
- * gate - what the routers say when they are applied early.
+ * gate - the layer's own router, applied before its time.
  *
- * Of each layer's next visit the newest early scores are kept. The expert that they rank r-th is
- * given the share of visits in which an expert ranked r-th was used, counted apart for one and two
- * layers ahead and forgotten slowly. Without early scores every expert is equally likely.
+ * A router run on the hidden state one or two layers early ranks the experts nearly as it will rank
+ * them later. Its scores are not probabilities of being chosen, so only the order is taken: how
+ * often the expert at each rank was used is counted, per distance, and is the probability. Ranks
+ * beyond four times n_used are counted together. Where no scores came since the layer's last visit,
+ * and for later visits, it answers as `last` does.
  */
 #include "base/mem.h"
 #include "policies/predictor.h"
@@ -11,146 +13,142 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_AHEAD 2
-/* Ranks told apart; those behind share what is left. */
-#define N_RANK 64
-#define KEEP_PER_VISIT 0.998
+extern const struct tr_predictor_ops tr_predictor_last;
 
-struct rank_counts {
-	double seen, used;
-};
+enum { MAX_AHEAD = 2 };
 
 struct gate {
 	struct tr_predictor_cfg cfg;
-	uint32_t n_rank;
-	float *scores;	 /* [n_layer][MAX_AHEAD][n_expert] */
-	bool *has;	 /* [n_layer][MAX_AHEAD] */
-	uint32_t *top;	 /* [n_rank] experts by descending score */
-	bool *used;	 /* [n_expert] */
-	struct rank_counts counts[MAX_AHEAD][N_RANK];
+	void *last;	 /* state of the fallback */
+	uint32_t n_rank; /* ranks told apart; the rest is rank n_rank */
+	uint32_t *rank;	 /* [n_layer][n_expert] */
+	uint8_t *ahead;	 /* [n_layer] distance of the scores that wait for the visit, 0: none */
+	uint32_t *order; /* [n_rank] scratch: the best experts */
+	double *asked;	 /* [MAX_AHEAD][n_rank + 1] */
+	double *used;	 /* [MAX_AHEAD][n_rank + 1] */
 };
 
 static void gate_fini(void *state)
 {
-	struct gate *g = state;
+	struct gate *s = state;
 
-	free(g->scores);
-	free(g->has);
-	free(g->top);
-	free(g->used);
-	free(g);
+	if (s->last)
+		tr_predictor_last.fini(s->last);
+	free(s->rank);
+	free(s->ahead);
+	free(s->order);
+	free(s->asked);
+	free(s->used);
+	free(s);
+}
+
+/* As if each rank had been seen twice: the first n_used mostly used, then ever less. */
+static void set_prior(struct gate *s)
+{
+	uint32_t n_rest = s->cfg.n_expert - s->n_rank;
+
+	for (uint32_t i = 0; i < MAX_AHEAD * (s->n_rank + 1); i++) {
+		uint32_t rank = i % (s->n_rank + 1);
+		double p = rank < s->cfg.n_used ? 0.75 : rank < 2 * s->cfg.n_used ? 0.15 : 0.03;
+
+		s->asked[i] = rank < s->n_rank ? 2 : 2 * (double)n_rest;
+		s->used[i] = s->asked[i] * (rank < s->n_rank ? p : 0.002);
+	}
 }
 
 static int gate_init(void **state, const struct tr_predictor_cfg *cfg, struct tr_err *err)
 {
-	struct gate *g = tr_calloc(1, sizeof(*g));
+	size_t n = (size_t)cfg->n_layer * cfg->n_expert;
+	struct gate *s = tr_calloc(1, sizeof(*s));
 
-	if (!g)
-		return tr_err_set(err, TR_E_NOMEM, "predictor gate: no memory");
-	g->cfg = *cfg;
-	g->n_rank = TR_MIN(cfg->n_expert, (uint32_t)N_RANK);
-	g->scores = tr_calloc((size_t)cfg->n_layer * MAX_AHEAD * cfg->n_expert, sizeof(float));
-	g->has = tr_calloc((size_t)cfg->n_layer * MAX_AHEAD, sizeof(*g->has));
-	g->top = tr_calloc(g->n_rank, sizeof(*g->top));
-	g->used = tr_calloc(cfg->n_expert, sizeof(*g->used));
-	if (!g->scores || !g->has || !g->top || !g->used) {
-		gate_fini(g);
-		return tr_err_set(err, TR_E_NOMEM, "predictor gate: no memory for %u layers of %u",
-			cfg->n_layer, cfg->n_expert);
+	if (!s)
+		goto nomem;
+	s->cfg = *cfg;
+	s->n_rank = TR_MIN(4 * cfg->n_used, cfg->n_expert);
+	s->rank = tr_calloc(n, sizeof(*s->rank));
+	s->ahead = tr_calloc(cfg->n_layer, sizeof(*s->ahead));
+	s->order = tr_calloc(s->n_rank, sizeof(*s->order));
+	s->asked = tr_calloc(MAX_AHEAD * (s->n_rank + 1), sizeof(*s->asked));
+	s->used = tr_calloc(MAX_AHEAD * (s->n_rank + 1), sizeof(*s->used));
+	if (!s->rank || !s->ahead || !s->order || !s->asked || !s->used ||
+		tr_predictor_last.init(&s->last, cfg, err)) {
+		gate_fini(s);
+		goto nomem;
 	}
-	for (uint32_t a = 0; a < MAX_AHEAD; a++)
-		for (uint32_t r = 0; r < g->n_rank; r++)
-			g->counts[a][r] = (struct rank_counts){ 1, r < cfg->n_used ? 0.6 : 0.05 };
-	*state = g;
+	set_prior(s);
+	*state = s;
 	return 0;
+nomem:
+	return tr_err_set(err, TR_E_NOMEM, "predictor gate: no memory for %u layers of %u experts",
+		cfg->n_layer, cfg->n_expert);
 }
 
-static float *scores_of(struct gate *g, uint32_t layer, uint32_t a)
+static void learn(struct gate *s, uint32_t layer, const uint32_t *experts, uint32_t n)
 {
-	return g->scores + ((size_t)layer * MAX_AHEAD + a) * g->cfg.n_expert;
-}
+	const uint32_t *rank = s->rank + (size_t)layer * s->cfg.n_expert;
+	size_t row = (s->ahead[layer] - 1u) * (s->n_rank + 1);
 
-/* The lower number first among equals. */
-static void rank(struct gate *g, const float *scores)
-{
-	uint32_t n = 0, e, i;
-
-	for (e = 0; e < g->cfg.n_expert; e++) {
-		if (n == g->n_rank && scores[e] <= scores[g->top[n - 1]])
-			continue;
-		for (i = n < g->n_rank ? n++ : n - 1; i && scores[g->top[i - 1]] < scores[e]; i--)
-			g->top[i] = g->top[i - 1];
-		g->top[i] = e;
-	}
-}
-
-static void count(struct gate *g, uint32_t layer, uint32_t a)
-{
-	struct rank_counts *c = g->counts[a];
-
-	rank(g, scores_of(g, layer, a));
-	for (uint32_t r = 0; r < g->n_rank; r++) {
-		c[r].seen = c[r].seen * KEEP_PER_VISIT + 1;
-		c[r].used = c[r].used * KEEP_PER_VISIT + g->used[g->top[r]];
-	}
+	for (uint32_t i = 0; i < s->n_rank; i++)
+		s->asked[row + i] += 1;
+	s->asked[row + s->n_rank] += s->cfg.n_expert - s->n_rank;
+	for (uint32_t i = 0; i < n; i++)
+		s->used[row + rank[experts[i]]] += 1;
 }
 
 static void gate_observe(void *state, uint32_t layer, const uint32_t *experts, const float *weights,
 	uint32_t n, const float *scores)
 {
-	struct gate *g = state;
+	struct gate *s = state;
 
-	(void)weights;
-	(void)scores;
-	memset(g->used, 0, g->cfg.n_expert * sizeof(*g->used));
-	for (uint32_t i = 0; i < n; i++)
-		g->used[experts[i]] = true;
-	for (uint32_t a = 0; a < MAX_AHEAD; a++) {
-		if (g->has[layer * MAX_AHEAD + a])
-			count(g, layer, a);
-		g->has[layer * MAX_AHEAD + a] = false;
-	}
+	if (s->ahead[layer])
+		learn(s, layer, experts, n);
+	s->ahead[layer] = 0;
+	tr_predictor_last.observe(s->last, layer, experts, weights, n, scores);
 }
 
 static void gate_lookahead(void *state, uint32_t layer, uint32_t ahead, const float *scores)
 {
-	struct gate *g = state;
+	struct gate *s = state;
+	uint32_t *rank = s->rank + (size_t)layer * s->cfg.n_expert, n = 0, i;
 
-	memcpy(scores_of(g, layer, ahead - 1), scores, g->cfg.n_expert * sizeof(*scores));
-	g->has[layer * MAX_AHEAD + ahead - 1] = true;
+	if (!ahead || ahead > MAX_AHEAD || (s->ahead[layer] && s->ahead[layer] < ahead))
+		return;
+	for (uint32_t e = 0; e < s->cfg.n_expert; e++) {
+		rank[e] = s->n_rank;
+		if (n == s->n_rank && scores[e] <= scores[s->order[n - 1]])
+			continue;
+		i = n < s->n_rank ? n++ : n - 1;
+		for (; i && scores[e] > scores[s->order[i - 1]]; i--)
+			s->order[i] = s->order[i - 1];
+		s->order[i] = e;
+	}
+	for (i = 0; i < n; i++)
+		rank[s->order[i]] = i;
+	s->ahead[layer] = (uint8_t)ahead;
 }
 
 static void gate_predict(void *state, uint32_t layer, uint32_t horizon, float *p)
 {
-	struct gate *g = state;
-	const struct tr_predictor_cfg *c = &g->cfg;
-	float rest = (float)c->n_used / (float)c->n_expert;
-	uint32_t a = 0, e, r;
-	double sum = 0;
+	struct gate *s = state;
+	const uint32_t *rank = s->rank + (size_t)layer * s->cfg.n_expert;
+	size_t row;
 
-	while (a < MAX_AHEAD && !g->has[layer * MAX_AHEAD + a])
-		a++;
-	if (horizon > 1 || a == MAX_AHEAD) {
-		for (e = 0; e < c->n_expert; e++)
-			p[e] = rest;
+	if (horizon > 1 || !s->ahead[layer]) {
+		tr_predictor_last.predict(s->last, layer, horizon, p);
 		return;
 	}
-	for (r = 0; r < g->n_rank; r++)
-		sum += g->counts[a][r].used / g->counts[a][r].seen;
-	rest = c->n_expert > g->n_rank && sum < c->n_used ?
-		(float)((c->n_used - sum) / (c->n_expert - g->n_rank)) :
-		0;
-	for (e = 0; e < c->n_expert; e++)
-		p[e] = rest;
-	rank(g, scores_of(g, layer, a));
-	for (r = 0; r < g->n_rank; r++)
-		p[g->top[r]] = (float)(g->counts[a][r].used / g->counts[a][r].seen);
+	row = (s->ahead[layer] - 1u) * (s->n_rank + 1);
+	for (uint32_t e = 0; e < s->cfg.n_expert; e++) {
+		double asked = s->asked[row + rank[e]];
+
+		p[e] = asked > 0 ? (float)(s->used[row + rank[e]] / asked) : 0;
+	}
 }
 
 const struct tr_predictor_ops tr_predictor_gate = {
 	.abi = TR_PREDICTOR_ABI,
 	.name = "gate",
-	.summary = "routers of the next layers applied early",
+	.summary = "the layer's router applied one or two layers early",
 	.options = "",
 	.init = gate_init,
 	.fini = gate_fini,

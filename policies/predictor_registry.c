@@ -1,4 +1,5 @@
-/* predictors.c - finds predictors by name and opens one from its spec. predictors.def lists them. */
+/* predictor_registry.c - finds predictors by name and opens one from its spec. predictors.def
+ * lists them. */
 #include "base/mem.h"
 #include "base/opt.h"
 #include "policies/predictor.h"
@@ -49,46 +50,61 @@ static int refuse_name(const char *spec, size_t n, struct tr_err *err)
 	for (size_t i = 0; i < TR_ARRAY_LEN(predictors) && at < sizeof(list); i++)
 		at += (size_t)snprintf(
 			list + at, sizeof(list) - at, "%s%s", i ? ", " : "", predictors[i]->name);
-	return tr_err_set(err, TR_E_NOENT, "predictor '%.*s' is not known; there are %s", (int)n,
-		spec, list);
+	return tr_err_set(
+		err, TR_E_NOENT, "predictor '%.*s' is not known; there are %s", (int)n, spec, list);
 }
 
 static int set_option(void *ctx, const char *key, const char *value, struct tr_err *err)
 {
-	struct tr_predictor *p = ctx;
-	int rc = p->ops->option ? p->ops->option(p->state, key, value, err) : TR_E_NOENT;
+	struct tr_predictor *predictor = ctx;
+	const struct tr_predictor_ops *ops = predictor->ops;
+	int rc = ops->option ? ops->option(predictor->state, key, value, err) : TR_E_NOENT;
 
 	if (rc != TR_E_NOENT)
 		return rc;
-	return tr_err_set(err, TR_E_NOENT, "predictor %s has no option '%s'%s%s", p->ops->name, key,
-		*p->ops->options ? "; it has " : "", p->ops->options);
+	if (!*ops->options)
+		return tr_err_set(err, TR_E_NOENT, "predictor %s has no options, so not '%s'",
+			ops->name, key);
+	return tr_err_set(err, TR_E_NOENT, "predictor %s has no option '%s'; it has %s", ops->name,
+		key, ops->options);
 }
 
-int tr_predictor_open(struct tr_predictor *p, const char *spec, const struct tr_predictor_cfg *cfg,
-	struct tr_err *err)
+static int check_cfg(const struct tr_predictor_cfg *cfg, struct tr_err *err)
+{
+	if (cfg->n_layer && cfg->n_expert && cfg->n_used && cfg->n_used <= cfg->n_expert)
+		return 0;
+	return tr_err_set(err, TR_E_INVALID,
+		"predictor: %u layers, %u of %u experts used make no sense", cfg->n_layer,
+		cfg->n_used, cfg->n_expert);
+}
+
+int tr_predictor_open(struct tr_predictor *predictor, const char *spec,
+	const struct tr_predictor_cfg *cfg, struct tr_err *err)
 {
 	size_t n = strcspn(spec, ",");
 	char *text;
 	int rc;
 
-	*p = (struct tr_predictor){ .ops = find(spec, n) };
-	if (!p->ops)
+	*predictor = (struct tr_predictor){ .ops = find(spec, n) };
+	if (!predictor->ops)
 		return refuse_name(spec, n, err);
 	text = strdup(spec);
 	if (!text)
-		return tr_err_set(err, TR_E_NOMEM, "predictor %s: no memory", p->ops->name);
-	rc = p->ops->init(&p->state, cfg, err);
+		return tr_err_set(err, TR_E_NOMEM, "predictor %s: no memory", predictor->ops->name);
+	rc = check_cfg(cfg, err);
 	if (!rc)
-		rc = tr_opt_pairs(text, set_option, p, err);
+		rc = predictor->ops->init(&predictor->state, cfg, err);
+	if (!rc)
+		rc = tr_opt_pairs(text, set_option, predictor, err);
 	if (rc)
-		tr_predictor_close(p);
+		tr_predictor_close(predictor);
 	free(text);
 	return rc;
 }
 
-void tr_predictor_close(struct tr_predictor *p)
+void tr_predictor_close(struct tr_predictor *predictor)
 {
-	if (p->state)
-		p->ops->fini(p->state);
-	*p = (struct tr_predictor){ 0 };
+	if (predictor->state)
+		predictor->ops->fini(predictor->state);
+	*predictor = (struct tr_predictor){ 0 };
 }
