@@ -192,3 +192,27 @@ void tr_op_silu_mul(const struct tr_ops *ops, float *out, const float *gate, con
 
 	tr_pool_run(ops->pool, silu_rows, &job, n_tok, 2);
 }
+
+struct add_job {
+	const struct tr_kernels *k;
+	float *y;
+	const float *x;
+	size_t n, stride;
+};
+
+static void add_rows(void *ctx, unsigned worker, size_t begin, size_t end)
+{
+	const struct add_job *job = ctx;
+
+	(void)worker;
+	for (; begin < end; begin++)
+		job->k->add(job->y + begin * job->stride, job->x + begin * job->stride, job->n);
+}
+
+void tr_op_add(const struct tr_ops *ops, float *y, const float *x, size_t n, size_t stride,
+	size_t n_tok)
+{
+	struct add_job job = { ops->k, y, x, n, stride };
+
+	tr_pool_run(ops->pool, add_rows, &job, n_tok, 8);
+}

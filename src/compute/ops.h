@@ -62,6 +62,10 @@ size_t tr_ops_row_grain(const struct tr_ops *ops, uint64_t row_bytes, uint64_t n
 void tr_op_rms_norm(const struct tr_ops *ops, float *out, size_t out_stride, const float *x,
 	size_t x_stride, const float *w, size_t n, size_t n_tok, float eps);
 
+/* y[t] += x[t]. */
+void tr_op_add(const struct tr_ops *ops, float *y, const float *x, size_t n, size_t stride,
+	size_t n_tok);
+
 /* out[t] = silu(gate[t]) * up[t]. out may be gate. */
 void tr_op_silu_mul(const struct tr_ops *ops, float *out, const float *gate, const float *up,
 	size_t n, size_t stride, size_t n_tok);

@@ -7,10 +7,10 @@
  * then added in ascending order, and the result is multiplied by 1 / denominator. So queries may
  * meet rows in any grouping, and chunks may be summed by different workers, without changing a bit.
  *
- * A prompt has queries enough for everyone: tiles of tokens and heads. A single token against a long
- * cache has not, and would read the cache once per group of heads: there chunks are handed out, and
- * all heads meet a chunk while it is in the second-level cache. That takes three barriers more, which
- * a cache of one chunk does not pay unless workers would be idle.
+ * A prompt has queries enough for everyone: tiles of tokens and heads. A single token against a
+ * long cache has not, and would read the cache once per group of heads: there chunks are handed
+ * out, and all heads meet a chunk while it is in the second-level cache. That takes three barriers
+ * more, which a cache of one chunk does not pay unless workers would be idle.
  */
 #include "engine/mla_job.h"
 #include "engine/rope.h"

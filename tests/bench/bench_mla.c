@@ -3,12 +3,12 @@
  *
  *   bench_mla [-i ISA] [-j THREADS] [-r ROUNDS] [-h HEADS] [-c CONTEXT] [-p PROMPT] [-b BASELINE]
  *
- * Shape of Kimi K2: 128 + 64 values a query head, latent 512, 128 outputs, k_b and v_b Q8_0, KV F16.
- * Decode is one token behind CONTEXT positions, prefill PROMPT tokens from position 0; without -c
- * and -p a list of both. Decode goes through as many layers as make 128 MiB, so that nothing comes
- * from a cache that would not be there in a model. In the same run and in turn, with the same
- * threads: one head at a time by single-row kernels (-b 0 leaves it out), a loop of nothing but fma
- * in registers, and a plain reader of the same rows. Best of ROUNDS.
+ * Shape of Kimi K2: 128 + 64 values a query head, latent 512, 128 outputs, k_b and v_b Q8_0, KV
+ * F16. Decode is one token behind CONTEXT positions, prefill PROMPT tokens from position 0; without
+ * -c and -p a list of both. Decode goes through as many layers as make 512 MiB, or 64 of them, so
+ * that rows come from memory as in a model. In the same run and in turn, with the same threads: one
+ * head at a time by single-row kernels (-b 0 leaves it out), a loop of nothing but fma in registers,
+ * and a plain reader of the same rows. Best of ROUNDS.
  *   GFMA/s  fma of scores and latent sums over the time of everything, k_b and v_b included
  *   GB/s    rows read, each once per token that reads them, over the same time
  * The clock is around the parallel loops alone. Run it on an idle machine, or in a session and
@@ -24,8 +24,9 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/opt.h"
+#include "reader.h"
 
-#define KV_BYTES ((size_t)128 << 20)
+#define KV_BYTES ((size_t)512 << 20)
 #define PEAK_STEPS 200000
 #define ROW_BYTES 1152
 
@@ -39,7 +40,7 @@ struct bench {
 	double peak; /* GFMA/s */
 };
 
-#define FMA_12(width, type, set)                                                                   \
+#define FMA_12(type, set)                                                                          \
 	type c = set(0.5f), a0 = c, a1 = c, a2 = c, a3 = c, a4 = c, a5 = c, a6 = c, a7 = c, a8 = c, \
 	     a9 = c, a10 = c, a11 = c;                                                             \
 	for (unsigned i = 0; i < PEAK_STEPS; i++)                                                  \
@@ -55,12 +56,12 @@ struct bench {
 
 __attribute__((target("avx512f"))) static void fma_avx512(void)
 {
-	FMA_12(16, __m512, _mm512_set1_ps);
+	FMA_12(__m512, _mm512_set1_ps);
 }
 
 __attribute__((target("avx2,fma"))) static void fma_avx2(void)
 {
-	FMA_12(8, __m256, _mm256_set1_ps);
+	FMA_12(__m256, _mm256_set1_ps);
 }
 
 static void fma_only(void *ctx, unsigned worker, size_t begin, size_t end)
@@ -95,42 +96,14 @@ static void measure_peak(struct bench *b)
 	b->peak = 12.0 * PEAK_STEPS * lanes * n / best * 1e-9;
 }
 
-__attribute__((target("avx512f"))) static void read_avx512(const uint8_t *p, size_t bytes)
-{
-	__m512i a = _mm512_setzero_si512(), b = a;
-
-	for (size_t i = 0; i + 128 <= bytes; i += 128) {
-		a = _mm512_or_si512(a, _mm512_loadu_si512(p + i));
-		b = _mm512_or_si512(b, _mm512_loadu_si512(p + i + 64));
-	}
-	a = _mm512_or_si512(a, b);
-	__asm__ volatile("" : : "v"(a));
-}
-
-__attribute__((target("avx2"))) static void read_avx2(const uint8_t *p, size_t bytes)
-{
-	__m256i a = _mm256_setzero_si256(), b = a;
-
-	for (size_t i = 0; i + 64 <= bytes; i += 64) {
-		a = _mm256_or_si256(a, _mm256_loadu_si256((const __m256i *)(p + i)));
-		b = _mm256_or_si256(b, _mm256_loadu_si256((const __m256i *)(p + i + 32)));
-	}
-	a = _mm256_or_si256(a, b);
-	__asm__ volatile("" : : "x"(a));
-}
-
 /* Rows of the current layer. */
 static void read_rows(void *ctx, unsigned worker, size_t begin, size_t end)
 {
 	const struct bench *b = ctx;
-	const uint8_t *p = tr_kv_row(&b->in.kv, b->in.layer, (uint32_t)begin);
-	size_t bytes = (end - begin) * b->in.kv.row_bytes;
 
 	(void)worker;
-	if (__builtin_cpu_supports("avx512f"))
-		read_avx512(p, bytes);
-	else
-		read_avx2(p, bytes);
+	reader_touch(tr_kv_row(&b->in.kv, b->in.layer, (uint32_t)begin),
+		(end - begin) * b->in.kv.row_bytes);
 }
 
 static void plain_heads(void *ctx, unsigned worker, size_t begin, size_t end)

@@ -1,9 +1,9 @@
 /*
  * avx2_panel.c - dots and weighted sums of many rows for several queries at once.
  *
- * A tile of `dots` is nq queries by 8 / nq rows. Lanes 0..7 of all its sums are computed first, then
- * lanes 8..15, so that eight registers do; the trees are done together by transposing. A tile of
- * `mix` is nq queries by 8 / nq registers of columns, which stay in registers over all rows.
+ * A tile of `dots` is nq queries by 8 / nq rows. Lanes 0..7 of all its sums are computed first,
+ * then lanes 8..15, so that eight registers do; the trees are done together by transposing. A
+ * tile of `mix` is nq queries by 8 / nq registers of columns, which stay there over all rows.
  */
 #include "compute/cpu/avx2.h"
 #include "compute/cpu/avx2_vec.h"

@@ -4,8 +4,8 @@
  * Two blocks fill a register with 64 unsigned codes, q + off, and meet 64 activations in one
  * vpdpbusd whose lanes start from -off * sum4(x). Eight blocks are one step: their scales are
  * collected, converted and multiplied by the activation's together, then spread over the lanes pair
- * by pair. Four blocks at the end of a row are half a step. The last one to three are copied to half
- * a step padded with zeros: a product of zeros leaves the lanes as they are.
+ * by pair. Four blocks at the end of a row are half a step. The last one to three are copied to
+ * half a step padded with zeros: a product of zeros leaves the lanes as they are.
  */
 #include "compute/cpu/avx512.h"
 #include "compute/cpu/step32.h"

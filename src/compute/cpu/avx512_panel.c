@@ -2,9 +2,9 @@
  * avx512_panel.c - dots and weighted sums of many rows for several queries at once.
  *
  * A tile of `dots` is nq queries by 16 / nq rows, one register of lanes each; their trees are done
- * together by transposing. A tile of `mix` is nq queries by up to 16 / nq registers of columns, which
- * stay in registers over all rows. Sixteen chains of fma hide its latency twice over, and a row that
- * is converted from binary16 serves nq of them.
+ * together by transposing. A tile of `mix` is nq queries by up to 16 / nq registers of columns,
+ * which stay in registers over all rows. Sixteen chains of fma hide its latency twice over, and a
+ * row that is converted from binary16 serves nq of them.
  */
 #include "compute/cpu/avx512.h"
 #include "compute/cpu/avx512_vec.h"

@@ -134,9 +134,9 @@ static void norm(struct chunk *c, float *out, const float *x, const float *w, si
 	tr_op_rms_norm(&c->run->ops, out, stride(n), x, stride(n), w, n, c->n, c->d->eps);
 }
 
-static void add_branch(struct chunk *c, const float *branch)
+static void add(struct chunk *c, float *y, const float *x)
 {
-	c->run->ops.k->add(c->s->h, branch, c->n * stride(c->d->info.n_embd));
+	tr_op_add(&c->run->ops, y, x, c->d->info.n_embd, stride(c->d->info.n_embd), c->n);
 }
 
 static void embed(struct chunk *c, const int32_t *ids)
@@ -185,7 +185,7 @@ static void attention(struct chunk *c, uint32_t layer)
 		s->rope, &l->k_b, &l->v_b, s->o, stride(l->out.cols), s->mla);
 	tr_acts_set(&s->acts, s->o, l->out.cols, c->n);
 	matmul(c, s->branch, &l->out, &s->acts);
-	add_branch(c, s->branch);
+	add(c, s->h, s->branch);
 }
 
 /* out = down(silu(gate x) * up x) */
@@ -268,8 +268,8 @@ static int experts(struct chunk *c, uint32_t layer, struct tr_err *err)
 		return rc;
 	tr_moe_combine(c->run->moe, s->weights, s->branch, stride(c->d->info.n_embd));
 	if (l->ffn.gate.quant)
-		c->run->ops.k->add(s->branch, s->shared, c->n * stride(c->d->info.n_embd));
-	add_branch(c, s->branch);
+		add(c, s->branch, s->shared);
+	add(c, s->h, s->branch);
 	return 0;
 }
 
@@ -285,7 +285,7 @@ static int run_layer(struct chunk *c, uint32_t layer, struct tr_err *err)
 		return experts(c, layer, err);
 	look_ahead(c, layer);
 	feed_forward(c, &l->ffn, &s->acts_ffn, s->branch);
-	add_branch(c, s->branch);
+	add(c, s->h, s->branch);
 	return 0;
 }
 
