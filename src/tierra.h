@@ -165,7 +165,7 @@ struct tr_engine_opts {
 	const char *vram;	     /* expert cache in VRAM; must be 0 without CUDA */
 	const char *const *pmem;     /* persistent memory: "PATH" or "PATH:SIZE" */
 	size_t n_pmem;
-	const char *policy;	     /* "NAME[,option=value...]" of the DRAM tier; default lru */
+	const char *policy;	     /* "NAME[,option=value...]" of the DRAM tier; default foresight */
 	const char *trace;	     /* file to record routing in, see tr_trace_open; NULL: none */
 	const char *predictor;	     /* "NAME[,option=value...]"; default none */
 	const char *prefetch;	     /* "off", "on", "auto", and ",waste=X"; default auto */

@@ -41,6 +41,8 @@ static const struct setting settings[] = {
 	{ "half the floor", "avx2", "uring", "600K", NULL, "lru", 2, 16, NULL, NULL, 0 },
 	{ "a quarter", "avx2", "uring", "25%", NULL, "lru", 2, 16, NULL, NULL, 0 },
 	{ "everything", "avx2", "uring", "100%", NULL, "lru", 2, 16, NULL, NULL, 0 },
+	{ "foresight", "avx512", "uring", "12%", NULL, "foresight", 2, 16, NULL, NULL, 0 },
+	{ "foresight, ahead", "avx2", "uring", "12%", NULL, "foresight", 2, 16, "blend", "on", 0 },
 	{ "lfu", "avx2", "uring", "25%", NULL, "lfu", 2, 16, NULL, NULL, 0 },
 	{ "none", "avx2", "uring", "25%", NULL, "none", 2, 16, NULL, NULL, 0 },
 	{ "none, threads", "avx512", "threads", "25%", NULL, "none", 1, 7, NULL, NULL, 0 },

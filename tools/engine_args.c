@@ -39,7 +39,7 @@ static const struct argp_option options[] = {
 		"threads that read persistent memory at a time (default: all)", 2 },
 	{ "vram", KEY_VRAM, "SIZE", 0, "GPU memory for experts (0 without CUDA)", 2 },
 	{ "policy", KEY_POLICY, "NAME[,OPTION=VALUE]", 0,
-		"order of eviction, see `tierra policies` (default lru)", 2 },
+		"order of eviction, see `tierra policies` (default foresight)", 2 },
 	{ "predictor", KEY_PREDICTOR, "NAME[,OPTION=VALUE]", 0,
 		"foresees which experts are used soon (default none)", 2 },
 	{ "prefetch", KEY_PREFETCH, "off|on|auto[,waste=X]", 0,

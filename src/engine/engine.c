@@ -10,6 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The policy of the DRAM tier when none is asked for. Highest hit rate of all on recorded routing of
+ * four models at 6, 12, 25 and 40% of the experts (policies/README.md). */
+#define DEFAULT_POLICY "foresight"
+
 /* Idle workers spin this long before they sleep: longer than the gaps between parallel loops within a
  * token (tens of microseconds), shorter than a disk read is worth burning a core for. */
 #define SPIN_US 200
@@ -79,7 +83,7 @@ static int open_cache(struct tr_engine *e, const char *policy, struct tr_err *er
 		.files_paged = e->files_paged,
 		.dram_bytes = e->setup.dram_bytes,
 		.numa_node = -1,
-		.policy = policy,
+		.policy = policy ? policy : DEFAULT_POLICY,
 		.stores = e->stores,
 		.n_store = e->n_store,
 		.prefetch = e->setup.prefetch,
