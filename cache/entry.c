@@ -51,7 +51,11 @@ static void set_state(struct tr_entries *t, uint32_t id, enum tr_entry_state sta
 int tr_entries_init(struct tr_entries *t, const struct tr_entries_cfg *cfg, struct tr_err *err)
 {
 	struct tr_policy_cfg policy_cfg = {
-		.n_id = cfg->n_id, .n_slot = cfg->n_slot, .n_layer_id = cfg->n_layer_id
+		.n_id = cfg->n_id,
+		.n_slot = cfg->n_slot,
+		.n_layer_id = cfg->n_layer_id,
+		.future = cfg->future,
+		.n_future = cfg->n_future,
 	};
 	int rc;
 

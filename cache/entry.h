@@ -37,6 +37,8 @@ struct tr_entries_cfg {
 	uint64_t slot_bytes;
 	int numa_node;
 	const char *policy;
+	const uint32_t *future; /* for the policy, as in policy.h; used by init only */
+	uint64_t n_future;
 	/* Optional: an entry that was ahead leaves DRAM without having been used. */
 	void (*unused)(void *ctx, uint32_t id);
 	void *unused_ctx;

@@ -82,27 +82,48 @@ static void close_all(struct replay *r)
 	free(r->queue);
 }
 
+/* The decoded units of part i, from 0, in the order of the trace. Returns how many. */
+static uint64_t find_future(const struct replay *r, uint32_t i, uint32_t *future)
+{
+	uint32_t base = r->n_part > 1 ? i * r->t->head.n_expert : 0;
+	uint64_t n = 0;
+
+	for (size_t s = 0; s < r->t->n_set; s++) {
+		const struct tr_trace_set *set = &r->t->set[s];
+
+		if (set->scan || (r->n_part > 1 && set->layer != i))
+			continue;
+		for (uint32_t u = 0; u < set->n_unit; u++)
+			future[n++] = r->t->unit[set->first_unit + u] - base;
+	}
+	return n;
+}
+
 static int open_all(struct replay *r, uint32_t n_keep, struct tr_err *err)
 {
 	uint32_t n_expert = r->t->head.n_expert;
+	uint32_t *future = tr_calloc(r->t->n_unit, sizeof(*future));
 	int rc = 0;
 
 	r->parts = tr_calloc(r->n_part, sizeof(*r->parts));
 	r->want = tr_calloc(n_expert, sizeof(*r->want));
 	r->queue = tr_calloc(n_expert, sizeof(*r->queue));
-	if (!r->parts || !r->want || !r->queue)
+	if (!r->parts || !r->want || !r->queue || !future)
 		rc = tr_err_set(err, TR_E_NOMEM, "no memory for a replay");
 	for (uint32_t i = 0; !rc && i < r->n_part; i++) {
 		struct tr_entries_cfg cfg = { .n_id = n_id_of(r->t) / r->n_part,
 			.n_layer_id = n_expert,
 			.numa_node = -1,
-			.policy = r->opts->policy ? r->opts->policy : "lru" };
+			.policy = r->opts->policy ? r->opts->policy : "lru",
+			.future = future,
+			.n_future = find_future(r, i, future) };
 
 		tr_order_size(&cfg, share(n_keep, r->n_part, i), 0);
 		rc = tr_entries_init(&r->parts[i], &cfg, err);
 		if (rc)
 			r->parts[i] = (struct tr_entries){ 0 };
 	}
+	free(future);
 	return rc;
 }
 

@@ -28,6 +28,11 @@ struct tr_policy_cfg {
 	uint32_t n_layer_id;	/* ids of one layer, in a row from 0; 0: layers are not known */
 	const float *miss_cost; /* [n_id] relative cost of a miss, NULL: all 1; outlives the policy */
 	uint64_t seed;
+	const uint32_t *pins;	/* ids worth keeping, hottest first; may be NULL; outlive the policy */
+	uint32_t n_pin;
+	/* Every use to come that is no scan, in order; NULL outside of replays. Read in init. */
+	const uint32_t *future;
+	uint64_t n_future;
 };
 
 enum {
