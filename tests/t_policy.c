@@ -65,6 +65,7 @@ struct model {
 	bool pinned[N_ID];
 	uint32_t n_resident;
 	uint32_t n_asked;
+	uint32_t n_slot;
 };
 
 static bool evictable(void *ctx, uint32_t id)
@@ -103,7 +104,7 @@ static void use(const struct tr_policy *p, struct model *m, uint32_t id, unsigne
 	}
 	if (p->ops->miss && !(insert_flags & TR_POLICY_PREFETCH))
 		p->ops->miss(p->state, id, use_flags);
-	if (m->n_resident == N_SLOT) {
+	if (m->n_resident == m->n_slot) {
 		victim = p->ops->victim(p->state, id, evictable, m);
 		if (victim == TR_NO_ID)
 			return;
@@ -156,14 +157,28 @@ static void drain(const struct tr_policy *p, struct model *m)
 	assert_int_equal(p->ops->victim(p->state, TR_NO_ID, evictable, m), TR_NO_ID);
 }
 
-static void conform(const struct tr_policy_ops *ops, const float *miss_cost)
+/* The future has nothing to do with what comes: a policy must bear that. */
+static struct tr_policy_cfg full_cfg(uint32_t n_slot, const float *miss_cost)
 {
-	struct tr_policy_cfg cfg = { .n_id = N_ID,
-		.n_slot = N_SLOT,
+	static const uint32_t ids[] = { 3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3 };
+
+	return (struct tr_policy_cfg){
+		.n_id = N_ID,
+		.n_slot = n_slot,
 		.miss_cost = miss_cost,
 		.seed = 1,
-		.n_layer_id = miss_cost ? N_LAYER_ID : 0 };
-	struct model m = { 0 };
+		.n_layer_id = miss_cost ? N_LAYER_ID : 0,
+		.pins = ids,
+		.n_pin = TR_ARRAY_LEN(ids),
+		.future = ids,
+		.n_future = TR_ARRAY_LEN(ids),
+	};
+}
+
+static void conform(const struct tr_policy_ops *ops, uint32_t n_slot, const float *miss_cost)
+{
+	struct tr_policy_cfg cfg = full_cfg(n_slot, miss_cost);
+	struct model m = { .n_slot = n_slot };
 	struct tr_policy p;
 	uint64_t seed = 7;
 	size_t before;
@@ -204,52 +219,92 @@ static void every_policy_keeps_the_contract(void **state)
 			continue;
 		assert_true(ops->init && ops->fini && ops->hit && ops->insert && ops->victim &&
 			    ops->evict && ops->remove);
-		conform(ops, NULL);
-		conform(ops, cost);
+		conform(ops, N_SLOT, NULL);
+		conform(ops, N_SLOT, cost);
+		conform(ops, 1, NULL);
+		conform(ops, 2, NULL);
 	}
+}
+
+/* Calls each with every policy of the registry that keeps anything. */
+static void for_each_policy(void (*each)(const struct tr_policy *p, struct model *m))
+{
+	struct tr_policy_cfg cfg = full_cfg(N_SLOT, NULL);
+
+	for (size_t i = 0; i < tr_policy_count(); i++) {
+		struct model m = { .n_slot = N_SLOT };
+		struct tr_policy p;
+
+		if (tr_policy_at(i)->uncached)
+			continue;
+		assert_int_equal(tr_policy_open(&p, tr_policy_at(i)->name, &cfg, NULL), 0);
+		for (uint32_t id = 0; id < N_SLOT; id++)
+			use(&p, &m, id, 0, 0);
+		each(&p, &m);
+		tr_policy_close(&p);
+	}
+}
+
+static void scan_past(const struct tr_policy *p, struct model *m)
+{
+	uint32_t n_left = 0;
+
+	for (uint32_t id = N_SLOT; id < N_ID; id++)
+		use(p, m, id, TR_POLICY_SCAN, TR_POLICY_SCAN);
+	for (uint32_t id = 0; id < N_SLOT; id++)
+		n_left += m->resident[id];
+	assert_int_equal(n_left, N_SLOT - 1);
+	assert_true(m->resident[N_ID - 1]);
 }
 
 static void scan_inserts_are_the_next_to_go(void **state)
 {
-	struct tr_policy_cfg cfg = { .n_id = N_ID, .n_slot = N_SLOT };
-	static const char *const names[] = { "lru", "lfu", "foresight" };
-	struct model m = { 0 };
-	struct tr_policy p;
-
 	(void)state;
-	for (size_t i = 0; i < TR_ARRAY_LEN(names); i++) {
-		memset(&m, 0, sizeof(m));
-		assert_int_equal(tr_policy_open(&p, names[i], &cfg, NULL), 0);
-		for (uint32_t id = 0; id < N_SLOT; id++)
-			use(&p, &m, id, 0, 0);
-		for (uint32_t id = N_SLOT; id < N_ID; id++)
-			use(&p, &m, id, TR_POLICY_SCAN, TR_POLICY_SCAN);
-		for (uint32_t id = 1; id < N_SLOT; id++)
-			assert_true(m.resident[id]);
-		assert_true(m.resident[N_ID - 1]);
-		tr_policy_close(&p);
+	for_each_policy(scan_past);
+}
+
+static void scan_all(const struct tr_policy *p, struct model *m)
+{
+	uint32_t order[N_SLOT];
+
+	for (uint32_t i = 0; i < N_SLOT; i++) {
+		order[i] = p->ops->victim(p->state, TR_NO_ID, evictable, m);
+		m->pinned[order[i]] = true;
+	}
+	memset(m->pinned, 0, sizeof(m->pinned));
+	for (uint32_t id = 0; id < N_SLOT; id++)
+		use(p, m, N_SLOT - 1 - id, TR_POLICY_SCAN, TR_POLICY_SCAN);
+	for (uint32_t i = 0; i < N_SLOT; i++) {
+		assert_int_equal(p->ops->victim(p->state, TR_NO_ID, evictable, m), order[i]);
+		m->pinned[order[i]] = true;
 	}
 }
 
 static void scan_uses_leave_the_order_as_it_is(void **state)
 {
-	struct tr_policy_cfg cfg = { .n_id = 4, .n_slot = 4 };
-	static const char *const names[] = { "lru", "lfu" };
-	struct model m = { 0 };
-	struct tr_policy p;
-
 	(void)state;
-	for (size_t i = 0; i < TR_ARRAY_LEN(names); i++) {
-		memset(&m, 0, sizeof(m));
-		assert_int_equal(tr_policy_open(&p, names[i], &cfg, NULL), 0);
-		for (uint32_t id = 0; id < 4; id++)
-			use(&p, &m, id, 0, 0);
-		use(&p, &m, 0, TR_POLICY_SCAN, TR_POLICY_SCAN);
-		assert_int_equal(p.ops->victim(p.state, TR_NO_ID, evictable, &m), 0);
-		use(&p, &m, 0, 0, 0);
-		assert_int_equal(p.ops->victim(p.state, TR_NO_ID, evictable, &m), 1);
-		tr_policy_close(&p);
-	}
+	for_each_policy(scan_all);
+}
+
+static void use_a_scanned_one(const struct tr_policy *p, struct model *m)
+{
+	uint32_t last;
+
+	use(p, m, N_SLOT, TR_POLICY_SCAN, TR_POLICY_SCAN);
+	assert_int_equal(p->ops->victim(p->state, TR_NO_ID, evictable, m), N_SLOT);
+	use(p, m, N_SLOT, 0, 0);
+	use(p, m, N_SLOT, 0, 0);
+	use(p, m, N_SLOT + 1, TR_POLICY_SCAN, TR_POLICY_SCAN);
+	last = p->ops->victim(p->state, TR_NO_ID, evictable, m);
+	assert_int_equal(last, N_SLOT + 1);
+	if (p->ops->check)
+		assert_true(p->ops->check(p->state));
+}
+
+static void scanned_ones_that_are_used_are_entries_as_others(void **state)
+{
+	(void)state;
+	for_each_policy(use_a_scanned_one);
 }
 
 /* --- golden counts, against implementations that could not be simpler ------------------------- */
@@ -358,7 +413,7 @@ static uint32_t run_naive(bool by_count, const uint32_t *trace, uint32_t n_slot)
 	return hits;
 }
 
-static void hit_counts_are_golden(void **state)
+static void hit_counts_are_those_of_the_plainest_versions(void **state)
 {
 	static const struct {
 		const char *name;
@@ -388,7 +443,7 @@ static void hit_counts_are_golden(void **state)
 static void lfu_remembers_counts_over_evictions(void **state)
 {
 	struct tr_policy_cfg cfg = { .n_id = 3, .n_slot = 2 };
-	struct model m = { .n_resident = N_SLOT - 2 };
+	struct model m = { .n_slot = 2 };
 	struct tr_policy p;
 
 	(void)state;
@@ -543,7 +598,7 @@ static void open_two_layers(struct tr_policy *p, struct model *m, const float *c
 {
 	struct tr_policy_cfg cfg = { .n_id = 8, .n_slot = 8, .n_layer_id = 4, .miss_cost = cost };
 
-	memset(m, 0, sizeof(*m));
+	*m = (struct model){ .n_slot = 8 };
 	assert_int_equal(tr_policy_open(p, "foresight", &cfg, NULL), 0);
 	for (uint32_t id = 0; id < 8; id++)
 		use(p, m, id, 0, 0);
@@ -667,10 +722,19 @@ static void unknown_names_and_options_say_what_there_is(void **state)
 	(void)state;
 	assert_int_equal(tr_policy_open(&p, "lruu", &cfg, &err), TR_E_NOENT);
 	assert_err_has(&err, "'lruu'");
-	assert_err_has(&err, "none, lru, lfu");
+	assert_err_has(&err, "none, fifo, clock, lru");
 	assert_int_equal(tr_policy_open(&p, "", &cfg, &err), TR_E_NOENT);
 	assert_int_equal(tr_policy_open(&p, "lru,k=2", &cfg, &err), TR_E_NOENT);
 	assert_err_has(&err, "'k'");
+	assert_int_equal(tr_policy_open(&p, "2q,k=2", &cfg, &err), TR_E_NOENT);
+	assert_err_has(&err, "it has in=0.25");
+	assert_int_equal(tr_policy_open(&p, "2q,in=2", &cfg, &err), TR_E_LIMIT);
+	assert_int_equal(tr_policy_open(&p, "pin,ids=0-4", &cfg, &err), TR_E_LIMIT);
+	assert_err_has(&err, "ids are below 4");
+	assert_int_equal(tr_policy_open(&p, "pin,ids=3-2", &cfg, &err), TR_E_INVALID);
+	assert_int_equal(tr_policy_open(&p, "pin,ids=1:", &cfg, &err), TR_E_INVALID);
+	assert_int_equal(tr_policy_open(&p, "belady", &cfg, &err), TR_E_UNSUPPORTED);
+	assert_err_has(&err, "in replays of traces only");
 	assert_int_equal(tr_policy_open(&p, "none,k=2", &cfg, &err), TR_E_NOENT);
 	assert_int_equal(tr_policy_open(&p, "lfu,k", &cfg, &err), TR_E_INVALID);
 	assert_err_has(&err, "'k'");
@@ -697,7 +761,8 @@ int main(void)
 		cmocka_unit_test(every_policy_keeps_the_contract),
 		cmocka_unit_test(scan_inserts_are_the_next_to_go),
 		cmocka_unit_test(scan_uses_leave_the_order_as_it_is),
-		cmocka_unit_test(hit_counts_are_golden),
+		cmocka_unit_test(scanned_ones_that_are_used_are_entries_as_others),
+		cmocka_unit_test(hit_counts_are_those_of_the_plainest_versions),
 		cmocka_unit_test(foresight_sees_what_comes_again),
 		cmocka_unit_test(foresight_gives_up_the_layer_just_passed),
 		cmocka_unit_test(foresight_heeds_hints_and_costs),
