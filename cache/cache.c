@@ -38,7 +38,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 /* --- open and close --------------------------------------------------------------------------- */
 
 static int check_cfg(const struct tr_cache_cfg *cfg, struct tr_err *err)
@@ -467,6 +466,16 @@ static void tier_stats_locked(const struct tr_cache *c, struct tr_stats *out)
 	tr_prefetch_stats(&c->ahead.control, &out->prefetch);
 }
 
+/* A policy from a shared object is told by the name of its file. */
+static const char *without_folder(const char *spec)
+{
+	size_t n = strcspn(spec, ",");
+
+	while (n && spec[n - 1] != '/')
+		n--;
+	return spec + n;
+}
+
 void tr_cache_stats(const struct tr_cache *c, struct tr_stats *out)
 {
 	struct tr_mutex *lock = (struct tr_mutex *)&c->lock;
@@ -476,7 +485,8 @@ void tr_cache_stats(const struct tr_cache *c, struct tr_stats *out)
 	tr_mutex_lock(lock);
 	tier_stats_locked(c, out);
 	tr_mutex_unlock(lock);
-	snprintf(out->policy, sizeof(out->policy), "%s", c->policy);
+	snprintf(out->policy, sizeof(out->policy), "%.*s", (int)sizeof(out->policy) - 1,
+		without_folder(c->policy));
 	tr_io_stats(c->cfg.io, &io);
 	snprintf(out->io_method, sizeof(out->io_method), "%s", io.method);
 	out->io_retries = io.retries;

@@ -31,7 +31,7 @@ struct tr_cache {
 	/* Constant after open. */
 	struct tr_cache_cfg cfg; /* stores, policy point to the copies below */
 	struct tr_store *stores[TR_MAX_TIER];
-	char policy[sizeof(((struct tr_stats *)0)->policy)];
+	char policy[4096]; /* a spec may begin with a path */
 	uint32_t n_unit;
 	uint64_t slot_bytes;
 

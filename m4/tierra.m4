@@ -34,6 +34,7 @@ PKG_CHECK_MODULES([$1], [$2], [TR_ROW([$2], [yes])],
 ])
 
 AC_DEFUN([TR_CHECK_LIBRARIES], [
+AC_SEARCH_LIBS([dlopen], [dl], [], [AC_MSG_ERROR([no dlopen])])
 TR_PKG([LIBURING], [liburing >= 2.3], [liburing-dev])
 TR_PKG([PMEM2], [libpmem2 >= 1.10], [libpmem2-dev])
 TR_PKG([NUMA], [numa >= 2.0.14], [libnuma-dev])

@@ -22,6 +22,9 @@
 #define TR_POLICY_ABI 1
 #define TR_NO_ID UINT32_MAX
 
+/* The symbol of a policy in a shared object: const struct tr_policy_ops tr_policy_plugin. */
+#define TR_POLICY_PLUGIN "tr_policy_plugin"
+
 struct tr_policy_cfg {
 	uint32_t n_id;
 	uint32_t n_slot;	/* capacity in entries */
@@ -95,12 +98,20 @@ const struct tr_policy_ops *tr_policy_by_name(const char *name);
 /* A policy with its state, as the cache holds it. */
 struct tr_policy {
 	const struct tr_policy_ops *ops;
-	void *state; /* NULL when uncached */
+	void *state;  /* NULL when uncached */
+	void *plugin; /* the shared object that ops lies in; NULL: the registry */
 };
 
-/* spec is "NAME[,option=value...]". Unknown names and options fail with what there is. */
+/* spec is "NAME[,option=value...]", or with a slash "PATH.so[,option=value...]": the policy that a
+ * shared object exports as TR_POLICY_PLUGIN. Unknown names and options fail with what there is. */
 int tr_policy_open(struct tr_policy *policy, const char *spec, const struct tr_policy_cfg *cfg,
 	struct tr_err *err);
 void tr_policy_close(struct tr_policy *policy);
+
+/* Loads a policy from the shared object at path; *plugin is closed with tr_policy_unload when ops
+ * are no longer used. A wrong ABI number and a missing member are refused by name. */
+int tr_policy_load(const struct tr_policy_ops **ops, void **plugin, const char *path,
+	struct tr_err *err);
+void tr_policy_unload(void *plugin);
 
 #endif

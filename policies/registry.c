@@ -1,4 +1,4 @@
-/* registry.c - finds policies by name and opens one from its spec. policies.def lists them. */
+/* registry.c - finds a policy by name (policies.def) or path and opens it from its spec. */
 #include "base/mem.h"
 #include "base/opt.h"
 #include "policies/policy.h"
@@ -61,8 +61,9 @@ static int refuse_name(const char *spec, size_t n, struct tr_err *err)
 	for (size_t i = 0; i < TR_ARRAY_LEN(policies) && at < sizeof(list); i++)
 		at += (size_t)snprintf(
 			list + at, sizeof(list) - at, "%s%s", i ? ", " : "", policies[i]->name);
-	return tr_err_set(
-		err, TR_E_NOENT, "policy '%.*s' is not known; there are %s", (int)n, spec, list);
+	return tr_err_set(err, TR_E_NOENT,
+		"policy '%.*s' is not known; there are %s, or a path with a slash", (int)n, spec,
+		list);
 }
 
 static int set_option(void *ctx, const char *key, const char *value, struct tr_err *err)
@@ -80,20 +81,33 @@ static int set_option(void *ctx, const char *key, const char *value, struct tr_e
 		key, ops->options);
 }
 
+/* text is the spec; its name ends at n. */
+static int find_ops(struct tr_policy *policy, char *text, size_t n, struct tr_err *err)
+{
+	char end = text[n];
+	int rc;
+
+	if (!memchr(text, '/', n)) {
+		policy->ops = find(text, n);
+		return policy->ops ? 0 : refuse_name(text, n, err);
+	}
+	text[n] = '\0';
+	rc = tr_policy_load(&policy->ops, &policy->plugin, text, err);
+	text[n] = end;
+	return rc;
+}
+
 int tr_policy_open(struct tr_policy *policy, const char *spec, const struct tr_policy_cfg *cfg,
 	struct tr_err *err)
 {
-	size_t n = strcspn(spec, ",");
-	char *text;
-	int rc = 0;
+	char *text = strdup(spec);
+	int rc;
 
-	*policy = (struct tr_policy){ .ops = find(spec, n) };
-	if (!policy->ops)
-		return refuse_name(spec, n, err);
-	text = strdup(spec);
+	*policy = (struct tr_policy){ 0 };
 	if (!text)
-		return tr_err_set(err, TR_E_NOMEM, "policy %s: no memory", policy->ops->name);
-	if (!policy->ops->uncached)
+		return tr_err_set(err, TR_E_NOMEM, "policy %.40s: no memory", spec);
+	rc = find_ops(policy, text, strcspn(text, ","), err);
+	if (!rc && !policy->ops->uncached)
 		rc = policy->ops->init(&policy->state, cfg, err);
 	if (!rc)
 		rc = tr_opt_pairs(text, set_option, policy, err);
@@ -107,5 +121,6 @@ void tr_policy_close(struct tr_policy *policy)
 {
 	if (policy->state)
 		policy->ops->fini(policy->state);
+	tr_policy_unload(policy->plugin);
 	*policy = (struct tr_policy){ 0 };
 }

@@ -165,7 +165,8 @@ struct tr_engine_opts {
 	const char *vram;	     /* expert cache in VRAM; must be 0 without CUDA */
 	const char *const *pmem;     /* persistent memory: "PATH" or "PATH:SIZE" */
 	size_t n_pmem;
-	const char *policy;	     /* "NAME[,option=value...]" of the DRAM tier; default foresight */
+	const char *policy;	     /* "NAME[,option=value...]" of the DRAM tier, or "./PATH.so[,...]";
+				      * default foresight */
 	const char *trace;	     /* file to record routing in, see tr_trace_open; NULL: none */
 	const char *predictor;	     /* "NAME[,option=value...]"; default none */
 	const char *prefetch;	     /* "off", "on", "auto", and ",waste=X"; default auto */
@@ -288,7 +289,7 @@ struct tr_stats {
 	uint64_t io_fallbacks;	/* times a slower way was taken once and for all */
 	char io_method[16];	/* the one in use */
 	char cpu[16];
-	char policy[80];
+	char policy[80];	/* name and options, cut to fit */
 	unsigned n_thread;
 	uint64_t load_ns;	/* time tr_engine_open took */
 };

@@ -527,7 +527,7 @@ static void bad_policies_are_refused(void **state)
 {
 	struct bed *b = *state;
 	struct tr_cache *cache;
-	char name[200];
+	char name[5000];
 	struct tr_err err;
 
 	open_cache(b, NULL, 2, 0);

@@ -103,6 +103,10 @@ unknown_policy()
 	for policy in none lru lfu; do
 		says "$policy"
 	done
+	generate 1 -p x --policy ./nothing.so
+	says "./nothing.so"
+	generate 1 -p x --policy belady
+	says "in replays of traces only"
 }
 
 missing_files()
@@ -307,9 +311,11 @@ inspect_json()
 policies()
 {
 	run 0 policies
-	for policy in none lru lfu; do
+	for policy in none lru lfu fifo clock slru 2q arc lfuda lrfu s3fifo sieve wtinylfu cost pin \
+		random belady; do
 		grep -q "^$policy " "$dir/out"
 	done
+	grep -q "^  lambda=0.1 " "$dir/out"
 	run 2 policies more
 }
 
@@ -326,6 +332,17 @@ with_python()
 test_that "help and version" help_and_version
 test_that "an unknown command lists the commands" unknown_command
 test_that "usage errors name the option" usage_errors
+policy_from_a_shared_object()
+{
+	generate 0 -p "$prompt" -n 12 -q
+	mv "$dir/out" "$dir/text"
+	generate 0 -p "$prompt" -n 12 --dram 25% \
+		--policy "${TR_BUILDDIR:-.}/tests/plugins/.libs/p_skeleton.so,keep=2"
+	cmp "$dir/out" "$dir/text"
+	says "policy p_skeleton.so,keep=2"
+}
+
+test_that "a policy is loaded from a shared object" policy_from_a_shared_object
 test_that "an unknown policy lists the policies" unknown_policy
 test_that "missing and broken files are named" missing_files
 test_that "a prompt longer than the context is told with both numbers" prompt_too_long

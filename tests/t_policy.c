@@ -3,6 +3,8 @@
 #include "policies/heap.h"
 #include "policies/list.h"
 
+#include <stdio.h>
+
 /* --- allocations are counted: the program is linked with --wrap ------------------------------- */
 
 static size_t n_alloc;
@@ -741,6 +743,67 @@ static void unknown_names_and_options_say_what_there_is(void **state)
 	assert_null(p.ops);
 }
 
+/* --- shared objects --------------------------------------------------------------------------- */
+
+static int open_plugin(
+	struct tr_policy *p, const char *name, const char *options, struct tr_err *err)
+{
+	struct tr_policy_cfg cfg = full_cfg(N_SLOT, NULL);
+	const char *dir = getenv("TR_BUILDDIR");
+	char spec[4096];
+
+	snprintf(spec, sizeof(spec), "%s/tests/plugins/.libs/%s.so%s", dir ? dir : ".", name,
+		options);
+	return tr_policy_open(p, spec, &cfg, err);
+}
+
+static void skeleton_is_loaded_and_keeps_the_contract(void **state)
+{
+	struct model m = { .n_slot = N_SLOT };
+	struct tr_policy p;
+	uint64_t seed = 11;
+	struct tr_err err;
+
+	(void)state;
+	if (open_plugin(&p, "p_skeleton", ",keep=3", &err))
+		fail_msg("%s", err.msg);
+	assert_string_equal(p.ops->name, "skeleton");
+	for (unsigned i = 0; i < 20000; i++) {
+		step(&p, &m, &seed);
+		assert_true(i % 64 || p.ops->check(p.state));
+	}
+	m.n_asked = 0;
+	assert_int_equal(p.ops->victim(p.state, 0, refuse, &m), TR_NO_ID);
+	assert_int_equal(m.n_asked, m.n_resident);
+	drain(&p, &m);
+	tr_policy_close(&p);
+	assert_int_equal(open_plugin(&p, "p_skeleton", ",keep=x", &err), TR_E_INVALID);
+	assert_err_has(&err, "keep");
+	assert_int_equal(open_plugin(&p, "p_skeleton", ",stay=1", &err), TR_E_NOENT);
+	assert_err_has(&err, "'stay'");
+}
+
+static void unfit_objects_are_refused_by_what_is_wrong(void **state)
+{
+	struct tr_policy_cfg cfg = full_cfg(N_SLOT, NULL);
+	struct tr_policy p;
+	struct tr_err err;
+
+	(void)state;
+	assert_int_equal(open_plugin(&p, "p_other_abi", "", &err), TR_E_UNSUPPORTED);
+	assert_err_has(&err, "built for ABI 99 of policies, this is 1");
+	assert_int_equal(open_plugin(&p, "p_no_victim", "", &err), TR_E_INVALID);
+	assert_err_has(&err, "tr_policy_plugin has no victim");
+	assert_int_equal(open_plugin(&p, "p_no_symbol", "", &err), TR_E_FORMAT);
+	assert_err_has(&err, "no symbol tr_policy_plugin");
+	assert_int_equal(tr_policy_open(&p, "./nothing.so,k=1", &cfg, &err), TR_E_NOENT);
+	assert_err_has(&err, "./nothing.so");
+	assert_int_equal(tr_policy_open(&p, "nothing.so", &cfg, &err), TR_E_NOENT);
+	assert_err_has(&err, "path with a slash");
+	assert_null(p.ops);
+	assert_null(p.plugin);
+}
+
 static void public_list_is_the_registry(void **state)
 {
 	struct tr_policy_info info;
@@ -771,6 +834,8 @@ int main(void)
 		cmocka_unit_test(heap_walks_in_key_order_past_refusals),
 		cmocka_unit_test(list_check_finds_a_broken_link),
 		cmocka_unit_test(unknown_names_and_options_say_what_there_is),
+		cmocka_unit_test(skeleton_is_loaded_and_keeps_the_contract),
+		cmocka_unit_test(unfit_objects_are_refused_by_what_is_wrong),
 		cmocka_unit_test(public_list_is_the_registry),
 	};
 

@@ -33,7 +33,8 @@ static int run(int argc, char **argv)
 {
 	static const struct argp argp = { .parser = parse,
 		.doc = "Lists the policies of the DRAM cache and their options, which are given as "
-		       "--policy NAME,OPTION=VALUE." };
+		       "--policy NAME,OPTION=VALUE. A name with a slash is the path of a shared "
+		       "object that holds a policy." };
 	static const char *const head[] = { "policy", "what it gives up first" };
 	struct tr_policy_info info;
 	struct tr_table t;

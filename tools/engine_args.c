@@ -39,7 +39,9 @@ static const struct argp_option options[] = {
 		"threads that read persistent memory at a time (default: all)", 2 },
 	{ "vram", KEY_VRAM, "SIZE", 0, "GPU memory for experts (0 without CUDA)", 2 },
 	{ "policy", KEY_POLICY, "NAME[,OPTION=VALUE]", 0,
-		"order of eviction, see `tierra policies` (default foresight)", 2 },
+		"order of eviction, see `tierra policies`, or a path to a shared object with one "
+		"(default foresight)",
+		2 },
 	{ "predictor", KEY_PREDICTOR, "NAME[,OPTION=VALUE]", 0,
 		"foresees which experts are used soon (default none)", 2 },
 	{ "prefetch", KEY_PREFETCH, "off|on|auto[,waste=X]", 0,
@@ -105,6 +107,8 @@ static void check_policy(const struct argp_state *state, const char *text)
 	struct tr_policy_info info;
 	FILE *f;
 
+	if (memchr(text, '/', len)) /* a shared object, opened with the engine */
+		return;
 	for (size_t i = 0; i < tr_n_policy(); i++) {
 		tr_policy_info(i, &info);
 		if (strlen(info.name) == len && !memcmp(info.name, text, len))
@@ -117,7 +121,8 @@ static void check_policy(const struct argp_state *state, const char *text)
 	}
 	if (f)
 		fclose(f);
-	argp_error(state, "--policy: '%.*s' is none of: %s", (int)len, text, names ? names : "");
+	argp_error(state, "--policy: '%.*s' is none of: %s; a path to a shared object has a slash",
+		(int)len, text, names ? names : "");
 }
 
 static void add_pmem(const struct argp_state *state, struct tr_engine_args *a, const char *text)
