@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the virtual environment that the Python tests run in, at $TR_VENV or SRCDIR/.venv.
-# A stamp (the checksum of tests/requirements.txt and the interpreter's version) tells whether it
+# A stamp (the checksum of the tests/requirements*.txt and the interpreter's version) tells whether it
 # is up to date, so running this again does nothing. It needs python3 with venv, and a package index
 # the first time. Two runs at once wait for each other.
 set -eu
@@ -12,7 +12,7 @@ python=${PYTHON:-python3}
 stamp()
 {
 	"$python" --version
-	sha256sum <"$here/requirements.txt"
+	cat "$here/requirements.txt" "$here/requirements-optional.txt" | sha256sum
 }
 
 exec 9<"$here/requirements.txt"
@@ -29,4 +29,7 @@ rm -f "$venv/.stamp"
 "$python" -m venv --clear "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
 	-r "$here/requirements.txt"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+	-r "$here/requirements-optional.txt" ||
+	echo "venv: going on without the packages of tests/requirements-optional.txt"
 printf '%s\n' "$want" >"$venv/.stamp"
