@@ -112,8 +112,9 @@ static bool alloc_buffers(struct tr_moe *m)
 	m->hidden = tr_alloc(n_pair, m->hidden_bytes);
 	m->missing = tr_calloc(n_expert * m->n_stretch, sizeof(*m->missing));
 	m->y = tr_alloc(n_pair * m->embd_stride, sizeof(float));
-	return ok && m->groups && m->count && m->ids && m->handles && m->computed && m->queue && m->ready &&
-		m->slot_of && m->token_of && m->gate && m->up && m->hidden && m->missing && m->y;
+	return ok && m->groups && m->count && m->ids && m->handles && m->computed && m->queue &&
+		m->ready && m->slot_of && m->token_of && m->gate && m->up && m->hidden &&
+		m->missing && m->y;
 }
 
 int tr_moe_new(struct tr_moe **out, const struct tr_ops *ops, struct tr_cache *cache,
