@@ -3,23 +3,8 @@
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/tap.sh
 . "$here/tap.sh"
-tierra=${TR_BUILDDIR:-.}/tools/tierra
 model=${TR_SRCDIR:-$here/..}/models/demo-q4_0.gguf
 prompt="The quick brown fox"
-
-# run STATUS ARGUMENT... - runs tierra with output in $dir/out and $dir/err; fails when it does not
-# exit with STATUS.
-run()
-{
-	want=$1
-	shift
-	status=0
-	"$tierra" "$@" >"$dir/out" 2>"$dir/err" </dev/null || status=$?
-	[ "$status" -eq "$want" ] && return
-	echo "exit status $status, not $want: tierra $*"
-	head -n 20 "$dir/err"
-	return 1
-}
 
 generate()
 {

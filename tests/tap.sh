@@ -5,6 +5,7 @@
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 tap_n=0
+tierra=${TR_BUILDDIR:-.}/tools/tierra
 
 # test_that NAME COMMAND... - one test: passes when the command does. A function ends with its first
 # command that fails.
@@ -29,6 +30,20 @@ skip()
 {
 	tap_n=$((tap_n + 1))
 	echo "ok $tap_n - $1 # SKIP $2"
+}
+
+# run STATUS ARGUMENT... - runs tierra with output in $dir/out and $dir/err; fails when it does not
+# exit with STATUS.
+run()
+{
+	want=$1
+	shift
+	status=0
+	"$tierra" "$@" >"$dir/out" 2>"$dir/err" </dev/null || status=$?
+	[ "$status" -eq "$want" ] && return
+	echo "exit status $status, not $want: tierra $*"
+	head -n 20 "$dir/err"
+	return 1
 }
 
 done_testing()
