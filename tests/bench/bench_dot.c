@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "base/opt.h"
 #include "base/pool.h"
+#include "base/touch.h"
 #include "compute/kernels.h"
 #include "model/quants/blocks.h"
 
@@ -127,7 +128,7 @@ static void read_rows(void *ctx, unsigned worker, size_t begin, size_t end)
 	const struct bench *b = ctx;
 
 	(void)worker;
-	reader_touch(b->w + begin * b->row_bytes, (end - begin) * b->row_bytes);
+	tr_touch(b->w + begin * b->row_bytes, (end - begin) * b->row_bytes);
 }
 
 static double seconds(struct bench *b, tr_pool_fn *fn)

@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/opt.h"
+#include "base/touch.h"
 #include "reader.h"
 
 #define KV_BYTES ((size_t)512 << 20)
@@ -102,7 +103,7 @@ static void read_rows(void *ctx, unsigned worker, size_t begin, size_t end)
 	const struct bench *b = ctx;
 
 	(void)worker;
-	reader_touch(tr_kv_row(&b->in.kv, b->in.layer, (uint32_t)begin),
+	tr_touch(tr_kv_row(&b->in.kv, b->in.layer, (uint32_t)begin),
 		(end - begin) * b->in.kv.row_bytes);
 }
 

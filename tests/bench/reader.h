@@ -8,9 +8,6 @@
 #include "io/io.h"
 #include "tierra.h"
 
-/* Touches every cache line with the widest loads there are. */
-void reader_touch(const void *p, size_t bytes);
-
 /* --- memory ----------------------------------------------------------------------------------- */
 
 struct reader_dram {
