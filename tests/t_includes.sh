@@ -49,7 +49,7 @@ may_include io "$base|io/.*"
 may_include cache "$base|model/[a-z_]+\\.h|policies/policy\\.h|io/io\\.h|cache/.*"
 may_include cuda "$base|$quant|compute/.*|cache/tier\\.h|io/io\\.h|cuda/.*"
 may_include src/engine \
-	"$base|model/.*|compute/.*|cache/[a-z_]+\\.h|io/io\\.h|policies/(policy|predictor)\\.h|cuda/device\\.h|engine/.*"
+	"$base|model/.*|compute/.*|cache/[a-z_]+\\.h|io/(io|probe)\\.h|policies/(policy|predictor)\\.h|cuda/device\\.h|engine/.*"
 
 n=$((n + 1))
 if [ -z "$(find tools -name '*.c')" ]; then
