@@ -493,6 +493,33 @@ void tr_cache_stats(const struct tr_cache *c, struct tr_stats *out)
 	out->io_fallbacks = io.fallbacks;
 }
 
+void tr_cache_unit_counts(const struct tr_cache *c, uint64_t *loads, uint64_t *evictions)
+{
+	struct tr_mutex *lock = (struct tr_mutex *)&c->lock;
+
+	tr_mutex_lock(lock);
+	for (uint32_t id = 0; id < c->n_unit; id++) {
+		loads[id] = c->entries.entry[id].n_load;
+		evictions[id] = c->entries.entry[id].n_evict;
+	}
+	tr_mutex_unlock(lock);
+}
+
+bool tr_cache_peek(struct tr_cache *c, uint32_t tier, uint32_t id, const void *part[TR_N_PART])
+{
+	const struct tr_entry *e = &c->entries.entry[id];
+	bool there;
+
+	if (tier)
+		return tr_store_get(c->cfg.stores[tier - 1], id, part);
+	tr_mutex_lock(&c->lock);
+	there = e->state == TR_ENTRY_READY;
+	if (there)
+		tr_loads_parts(&c->loads, id, tr_slot_addr(c->entries.slots, e->slot), part);
+	tr_mutex_unlock(&c->lock);
+	return there;
+}
+
 bool tr_cache_check(struct tr_cache *c, struct tr_err *err)
 {
 	bool ok;

@@ -127,6 +127,14 @@ void tr_cache_note_token(struct tr_cache *cache, uint64_t ns);
 /* Tiers in order: "dram", each store, "nvme". Fills tier[], n_tier, evictions, policy, io fields. */
 void tr_cache_stats(const struct tr_cache *cache, struct tr_stats *out);
 
+/* By unit, since the cache was opened: loads into DRAM that ended well, reads ahead included, and
+ * times it left. */
+void tr_cache_unit_counts(const struct tr_cache *cache, uint64_t *loads, uint64_t *evictions);
+
+/* Where the parts of a unit lie if that tier (as in a handle) has it now. Counts nothing and pins
+ * nothing: they stay until the next acquire, prefetch or release. */
+bool tr_cache_peek(struct tr_cache *cache, uint32_t tier, uint32_t id, const void *part[TR_N_PART]);
+
 /* For tests: walks entries, slots, pins and policy. False and a message when they disagree. */
 bool tr_cache_check(struct tr_cache *cache, struct tr_err *err);
 

@@ -45,6 +45,8 @@ static void set_state(struct tr_entries *t, uint32_t id, enum tr_entry_state sta
 	t->n_in[e->state]--;
 	t->n_in[state]++;
 	t->n_entered[state]++;
+	e->n_load += state == TR_ENTRY_READY;
+	e->n_evict += state == TR_ENTRY_EVICTING;
 	e->state = state;
 }
 

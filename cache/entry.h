@@ -15,6 +15,8 @@ struct tr_entry {
 	enum tr_entry_state state; /* changed by set_state alone */
 	uint32_t slot;		   /* TR_NO_SLOT when EMPTY */
 	uint32_t gen;		   /* loads of this unit so far */
+	uint32_t n_load;	   /* times it became READY */
+	uint32_t n_evict;	   /* times it was EVICTING */
 	uint32_t pins;
 	bool scan;   /* brought in by a scan and not used by decoding since */
 	bool ahead;  /* brought in by prediction and not used since */
