@@ -193,7 +193,7 @@ static void take_set(struct replay *r, const struct tr_trace_set *s)
 	tr_order_take(e, r->want, s->n_unit, s->scan ? TR_ORDER_SCAN : 0);
 	for (uint32_t i = 0; i < s->n_unit; i++)
 		n_hit += r->want[i].taken == TR_TAKEN_PIN;
-	if (r->counting)
+	if (r->counting && !(s->scan && r->opts->decode_only))
 		count(r, s, n_hit);
 	release(r, e, s->n_unit, enqueue(r, e, s->n_unit), s->scan);
 }
@@ -266,7 +266,8 @@ int tr_replay(const struct tr_trace *t, const struct tr_replay_opts *opts,
 
 /* --- optimum ---------------------------------------------------------------------------------- */
 
-static uint64_t sum_after_warm(const struct tr_trace *t, const uint32_t *hits, uint64_t n_warm)
+static uint64_t sum_counted(
+	const struct tr_trace *t, const uint32_t *hits, uint64_t n_warm, bool decode_only)
 {
 	uint64_t n_tok = 0, sum = 0;
 	bool starts_step = true, counting = false;
@@ -275,7 +276,7 @@ static uint64_t sum_after_warm(const struct tr_trace *t, const uint32_t *hits, u
 		counting = counting || (starts_step && n_tok >= n_warm);
 		if (starts_step)
 			n_tok += t->set[i].n_tok;
-		if (counting)
+		if (counting && !(t->set[i].scan && decode_only))
 			sum += hits[i];
 		starts_step = t->set[i].ends_step;
 	}
@@ -299,7 +300,7 @@ int tr_replay_optimum(const struct tr_trace *t, const struct tr_replay_opts *opt
 	if (!rc)
 		rc = tr_oracle_run(t, keep, n_part, hits, err);
 	if (!rc)
-		*n_hit = sum_after_warm(t, hits, opts->n_warm);
+		*n_hit = sum_counted(t, hits, opts->n_warm, opts->decode_only);
 	free(keep);
 	free(hits);
 	return rc;

@@ -296,6 +296,126 @@ struct tr_stats {
 
 TR_API void tr_engine_stats(const struct tr_engine *engine, struct tr_stats *out);
 
+/* How many of the experts that decoding asked of the DRAM cache were there, beside what lru and
+ * Belady's optimum would have had, on the same requests from the same empty cache. Experts in
+ * persistent memory are computed in place and are no requests. The engine keeps the routing of a run
+ * up to a bound; when that is reached the later requests are left out of all three figures. */
+struct tr_shares {
+	uint64_t capacity;	   /* experts that fit the cache */
+	uint64_t n_request;	   /* uses by decoding: one token at a time */
+	uint64_t n_hit;
+	uint64_t n_hit_lru;
+	uint64_t n_hit_optimum;
+	uint64_t n_request_run;	   /* of the whole run; more than n_request: bound reached */
+};
+
+/* Replays at most max_request requests, prefill included (0: all that was kept). Takes about 0.2 us
+ * a request. TR_E_NOENT when nothing was decoded. */
+TR_API int tr_engine_shares(const struct tr_engine *engine, uint64_t max_request,
+	struct tr_shares *out, struct tr_err *err);
+
+/* How close a tier came to what it can give. got is what the engine took: of memory, bytes of
+ * experts multiplied while decoding, by the time in which at least one expert of the tier was being
+ * multiplied; of the disk, bytes read by the time with a read in flight. can is what somebody who
+ * only reads gets: of memory, all threads reading the experts that lie there; of the disk, whole
+ * experts in random order, past the page cache. What fits a processor cache is read from it in both. */
+struct tr_roofline {
+	char name[80];
+	uint64_t bytes;
+	uint64_t busy_ns;
+	uint64_t got_bytes_per_s; /* 0: the tier was not used */
+	uint64_t can_bytes_per_s; /* 0: not measured, since nothing lies there */
+};
+
+/* Measures now, for about ns a tier. Call it when no session is at work. out[TR_MAX_TIER]. */
+TR_API int tr_engine_roofline(struct tr_engine *engine, uint64_t ns, struct tr_roofline *out,
+	size_t *n_out, struct tr_err *err);
+
+/* --- what every expert did -------------------------------------------------------------------- */
+
+/* Uses by decoding of an expert that decoding used before, by how many tokens ago that was: 1, 2,
+ * 3 to 4, 5 to 8 and so on; the last counts all beyond. */
+#define TR_N_REUSE 16
+
+struct tr_expert_layer {
+	uint32_t layer;		    /* of the model */
+	uint64_t unit_bytes;	    /* of one expert; 0: not known */
+	uint64_t followed;	    /* uses by decoded tokens that had a decoded token before them */
+	uint64_t reuse[TR_N_REUSE]; /* reuse[0] / followed is the overlap of consecutive tokens */
+};
+
+/* Counters by expert, index as in tr_unit_info. Decoding is one token at a time, all else prefill. */
+struct tr_expert_stats {
+	char model[128];      /* file name; "": not known */
+	char fingerprint[40]; /* "": not known */
+	uint32_t n_layer;
+	uint32_t n_moe_layer;
+	uint32_t n_expert;
+	uint32_t n_used;      /* per token and layer; 0: varies */
+	uint64_t n_decode;    /* tokens */
+	uint64_t n_prefill;
+	bool has_mass;
+	size_t n_tier;	      /* 0: not known where experts were, as in a trace */
+	struct tr_tier_stats tier[TR_MAX_TIER];
+	struct tr_expert_layer *layer; /* [n_moe_layer] */
+	uint64_t *uses;		       /* [n_unit] while decoding */
+	uint64_t *prefill_uses;	       /* tokens of prefill that used it */
+	double *mass;		       /* sum of router weights over both */
+	uint64_t *hits[TR_MAX_TIER];   /* uses by decoding that the tier served; of the last tier, those
+					* that had to be read. Sums over tiers are uses */
+	uint64_t *prefill_hits[TR_MAX_TIER]; /* the same of prefill: an expert counts once a chunk */
+	uint64_t *loads;	       /* reads into DRAM, those ahead of need included */
+	uint64_t *evictions;	       /* times it left DRAM */
+};
+
+/* What the engine counted since it was opened. */
+TR_API int tr_engine_expert_stats(const struct tr_engine *engine, struct tr_expert_stats **out,
+	struct tr_err *err);
+
+struct tr_trace;
+
+/* Counts what a trace tells: not where experts were. */
+TR_API int tr_trace_expert_stats(const struct tr_trace *trace, struct tr_expert_stats **out,
+	struct tr_err *err);
+
+/* Zero counters of the shape, and tiers of the names, that shape has. */
+TR_API int tr_expert_stats_new(struct tr_expert_stats **out, const struct tr_expert_stats *shape,
+	struct tr_err *err);
+TR_API void tr_expert_stats_free(struct tr_expert_stats *stats);
+
+/* Adds the counters of from. Refuses those of another model. */
+TR_API int tr_expert_stats_merge(struct tr_expert_stats *stats, const struct tr_expert_stats *from,
+	struct tr_err *err);
+
+struct tr_expert_summary {
+	uint64_t uses;
+	uint64_t prefill_uses;
+	double mass;
+	uint32_t n_touched;	     /* experts that were used at all */
+	double skew[3];		     /* share of decoding's uses that the top 1, 5, 25% of experts have */
+	double overlap;		     /* share of a token's experts that the token before had; -1: unknown */
+	uint64_t reuse[TR_N_REUSE];
+	uint64_t first;		     /* uses by decoding of an expert not used before */
+	double hit_rate[TR_MAX_TIER]; /* share of decoding's uses that the tier served; -1: unknown */
+	uint64_t loads;
+	uint64_t evictions;
+	uint64_t load_bytes;
+};
+
+/* Of one MoE layer, or of all when moe_layer is n_moe_layer. */
+TR_API void tr_expert_stats_sum(const struct tr_expert_stats *stats, uint32_t moe_layer,
+	struct tr_expert_summary *out);
+
+struct tr_expert_likeness {
+	double overlap[3];   /* share of a's top 1, 5, 25% of experts that b has among its own */
+	double distance;     /* half the sum of |share of uses in a - in b|: 0 the same, 1 disjoint */
+	double hit_rate[TR_MAX_TIER]; /* b's less a's, tiers of a; NAN: not known of both */
+};
+
+/* Of one MoE layer, or of all when moe_layer is n_moe_layer. Refuses counters of another shape. */
+TR_API int tr_expert_stats_compare(const struct tr_expert_stats *a, const struct tr_expert_stats *b,
+	uint32_t moe_layer, struct tr_expert_likeness *out, struct tr_err *err);
+
 /* --- session ---------------------------------------------------------------------------------- */
 
 struct tr_session;
@@ -388,6 +508,7 @@ struct tr_replay_opts {
 	const char *cache;     /* "10%" of all experts, "800" experts, or bytes as "96G" */
 	bool per_layer;	       /* a cache for each layer, together of that size */
 	uint64_t n_warm;       /* tokens that are replayed before counting begins */
+	bool decode_only;      /* a prefill is replayed, but not counted */
 };
 
 struct tr_replay_stats {

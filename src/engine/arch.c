@@ -1,5 +1,6 @@
 #include "engine/arch.h"
 #include "base/mem.h"
+#include "engine/expert_stats.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -84,10 +85,12 @@ void tr_run_routed(struct tr_run *run, uint32_t layer, const uint32_t *ids, cons
 	size_t n_tok)
 {
 	size_t n = run->n_routed, last = (n_tok - 1) * n;
+	uint32_t moe = (uint32_t)run->catalog->moe_of_layer[layer];
 
 	memcpy(run->routing_ids + layer * n, ids + last, n * sizeof(*ids));
 	memcpy(run->routing_weights + layer * n, weights + last, n * sizeof(*weights));
+	if (run->counter)
+		tr_expert_counter_routed(run->counter, moe, ids, weights, n_tok);
 	if (run->trace)
-		tr_trace_write_set(run->trace, (uint32_t)run->catalog->moe_of_layer[layer],
-			(uint32_t)n_tok, n_tok > 1, ids, weights);
+		tr_trace_write_set(run->trace, moe, (uint32_t)n_tok, n_tok > 1, ids, weights);
 }

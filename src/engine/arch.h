@@ -23,6 +23,7 @@ struct tr_arch_info {
 };
 
 struct tr_foresee;
+struct tr_expert_counter;
 
 /* What a forward pass works on; one per session. */
 struct tr_run {
@@ -32,6 +33,7 @@ struct tr_run {
 	struct tr_cache *cache;
 	const struct tr_catalog *catalog;
 	struct tr_trace_writer *trace; /* NULL: nothing is recorded */
+	struct tr_expert_counter *counter; /* NULL when the model has no routed experts */
 	uint32_t n_tok_max;	  /* tokens a call, at most */
 	uint32_t n_routed;	  /* n_used of the catalogue */
 	uint32_t *routing_ids;	  /* [n_layer][n_routed] of the last token */
@@ -70,7 +72,7 @@ struct tr_arch_ops {
 const struct tr_arch_ops *tr_arch_by_name(const char *name, struct tr_err *err);
 
 /* The router of a layer chose experts and weights, [n_tok][n_routed]: called once a layer, just before
- * they are acquired. Keeps those of the last token, records all. */
+ * they are acquired. Keeps those of the last token, counts and records all. */
 void tr_run_routed(struct tr_run *run, uint32_t layer, const uint32_t *ids, const float *weights,
 	size_t n_tok);
 

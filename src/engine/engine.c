@@ -105,13 +105,27 @@ static void name_model(const struct tr_engine *e, char *name, size_t cap)
 	snprintf(name, cap, "%s", slash ? slash + 1 : path);
 }
 
-static int open_trace(struct tr_engine *e, const char *path, struct tr_err *err)
+struct tr_trace_head tr_engine_trace_head(const struct tr_engine *e)
 {
 	const struct tr_catalog *c = e->setup.catalog;
 	struct tr_trace_head head = { .n_layer = c->n_layer,
 		.n_moe_layer = (uint32_t)c->n_moe_layer,
 		.n_expert = c->n_expert,
-		.n_used = c->n_used };
+		.n_used = c->n_used,
+		.slot_bytes = tr_cache_slot_bytes(e->cache),
+		.layers = tr_calloc(c->n_moe_layer, sizeof(*head.layers)) };
+
+	name_model(e, head.model, sizeof(head.model));
+	tr_model_fingerprint(e->setup.model, head.fingerprint);
+	for (size_t i = 0; head.layers && i < c->n_moe_layer; i++)
+		head.layers[i] = (struct tr_trace_layer){ c->moe_layers[i].layer,
+			c->units[c->moe_layers[i].first_unit].bytes };
+	return head;
+}
+
+static int open_trace(struct tr_engine *e, const char *path, struct tr_err *err)
+{
+	struct tr_trace_head head;
 	int rc;
 
 	if (!path)
@@ -119,18 +133,31 @@ static int open_trace(struct tr_engine *e, const char *path, struct tr_err *err)
 	if (!e->cache)
 		return tr_err_set(err, TR_E_INVALID, "--trace %s: the model has no routed experts",
 			path);
-	head.slot_bytes = tr_cache_slot_bytes(e->cache);
-	name_model(e, head.model, sizeof(head.model));
-	tr_model_fingerprint(e->setup.model, head.fingerprint);
-	head.layers = tr_calloc(c->n_moe_layer, sizeof(*head.layers));
+	head = tr_engine_trace_head(e);
 	if (!head.layers)
 		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
-	for (size_t i = 0; i < c->n_moe_layer; i++)
-		head.layers[i] = (struct tr_trace_layer){ c->moe_layers[i].layer,
-			c->units[c->moe_layers[i].first_unit].bytes };
 	rc = tr_trace_writer_open(&e->trace, path, &head, err);
 	free(head.layers);
 	return rc;
+}
+
+static int open_counter(struct tr_engine *e, struct tr_err *err)
+{
+	const struct tr_catalog *c = e->setup.catalog;
+	struct tr_expert_stats shape = { .n_layer = c->n_layer,
+		.n_moe_layer = (uint32_t)c->n_moe_layer,
+		.n_expert = c->n_expert,
+		.n_used = c->n_used };
+	struct tr_stats tiers;
+
+	if (!e->cache)
+		return 0;
+	tr_cache_stats(e->cache, &tiers);
+	shape.n_tier = tiers.n_tier;
+	memcpy(shape.tier, tiers.tier, sizeof(shape.tier));
+	name_model(e, shape.model, sizeof(shape.model));
+	tr_model_fingerprint(e->setup.model, shape.fingerprint);
+	return tr_expert_counter_new(&e->counter, &shape, c, err);
 }
 
 static void close_trace(struct tr_engine *e)
@@ -196,13 +223,14 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 		(rc = check_vocab(e, err)) || (rc = open_machinery(e, err)) ||
 		(rc = open_files(e, err)) || (rc = open_stores(e, err)) ||
 		(rc = open_cache(e, opts->policy, err)) || (rc = open_foresee(e, err)) ||
-		(rc = open_trace(e, opts->trace, err)) ||
+		(rc = open_trace(e, opts->trace, err)) || (rc = open_counter(e, err)) ||
 		(rc = tr_resident_load(&e->resident, e->setup.model, e->io, e->files,
 			 opts->progress, opts->progress_ctx, err)) ||
 		(rc = e->setup.arch->attach(e->setup.am, e->resident, err))) {
 		tr_engine_close(e);
 		return rc;
 	}
+	tr_io_stats(e->io, &e->io_loaded);
 	e->load_ns = tr_now_ns(&tr_clock_real) - start;
 	*out = e;
 	return 0;
@@ -216,6 +244,7 @@ void tr_engine_close(struct tr_engine *e)
 		return;
 	close_trace(e);
 	tr_foresee_free(e->foresee);
+	tr_expert_counter_free(e->counter);
 	tr_cache_close(e->cache); /* waits for its reads, so before io */
 	tr_io_close(e->io);
 	for (i = 0; i < e->n_store; i++)
@@ -231,6 +260,23 @@ void tr_engine_close(struct tr_engine *e)
 	tr_tokenizer_free(e->tok);
 	tr_setup_close(&e->setup);
 	free(e);
+}
+
+int tr_engine_expert_stats(const struct tr_engine *e, struct tr_expert_stats **out,
+	struct tr_err *err)
+{
+	struct tr_stats now;
+	int rc;
+
+	if (!e->counter)
+		return tr_err_set(err, TR_E_NOENT, "the model has no routed experts");
+	rc = tr_usage_copy(out, e->counter->stats, err);
+	if (rc)
+		return rc;
+	tr_cache_stats(e->cache, &now);
+	memcpy((*out)->tier, now.tier, sizeof(now.tier));
+	tr_cache_unit_counts(e->cache, (*out)->loads, (*out)->evictions);
+	return 0;
 }
 
 const struct tr_model *tr_engine_model(const struct tr_engine *e)

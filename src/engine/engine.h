@@ -5,6 +5,7 @@
 #include "cache/cache.h"
 #include "cache/trace_write.h"
 #include "engine/arch.h"
+#include "engine/expert_stats.h"
 #include "engine/foresee.h"
 #include "engine/plan.h"
 #include "model/tokenizer.h"
@@ -23,7 +24,12 @@ struct tr_engine {
 	struct tr_cache *cache; /* NULL when the model has no routed experts */
 	struct tr_trace_writer *trace; /* NULL: nothing is recorded */
 	struct tr_foresee *foresee; /* NULL without a predictor */
+	struct tr_expert_counter *counter; /* NULL when the model has no routed experts */
+	struct tr_io_stats io_loaded; /* when the engine was open */
 	uint64_t load_ns;
 };
+
+/* What the engine's model is, for a trace. The caller frees layers, NULL when out of memory. */
+struct tr_trace_head tr_engine_trace_head(const struct tr_engine *e);
 
 #endif

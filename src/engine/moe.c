@@ -16,6 +16,7 @@
  */
 #include "engine/moe.h"
 #include "base/mem.h"
+#include "engine/expert_stats.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -43,6 +44,7 @@ struct tr_moe {
 	struct tr_ops ops;
 	struct tr_cache *cache;
 	const struct tr_catalog *catalog;
+	struct tr_expert_counter *counter;
 	uint32_t n_embd, n_used, n_tok_max;
 	size_t ff_stride, embd_stride; /* floats */
 	size_t hidden_bytes;
@@ -119,7 +121,7 @@ static bool alloc_buffers(struct tr_moe *m)
 
 int tr_moe_new(struct tr_moe **out, const struct tr_ops *ops, struct tr_cache *cache,
 	const struct tr_catalog *catalog, uint32_t n_embd, uint32_t n_tok_max,
-	unsigned n_pmem_thread, struct tr_err *err)
+	unsigned n_pmem_thread, struct tr_expert_counter *counter, struct tr_err *err)
 {
 	struct tr_moe *m = tr_calloc(1, sizeof(*m));
 	uint64_t ff = max_rows(catalog, TR_PART_GATE);
@@ -129,6 +131,7 @@ int tr_moe_new(struct tr_moe **out, const struct tr_ops *ops, struct tr_cache *c
 	m->ops = *ops;
 	m->cache = cache;
 	m->catalog = catalog;
+	m->counter = counter;
 	m->n_embd = n_embd;
 	m->n_used = catalog->n_used;
 	m->n_tok_max = n_tok_max;
@@ -254,6 +257,10 @@ int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint
 	m->n_queued = m->n_released = m->next_waiting = 0;
 	if (!tr_cache_acquire(m->cache, m->ids, m->n_group, acquire_flags(m), m->handles))
 		return tr_err_set(err, TR_E_BUSY, "layer %u: no expert slot is free", layer);
+	if (m->counter)
+		tr_expert_counter_acquired(m->counter,
+			(uint32_t)m->catalog->moe_of_layer[layer], m->handles, m->n_group,
+			x->n_tok > 1);
 	enqueue(m, TR_HANDLE_READY);
 	enqueue(m, TR_HANDLE_FAILED);
 	enqueue(m, TR_HANDLE_LOADING);
@@ -396,7 +403,7 @@ static void run_lanes(struct tr_moe *m, size_t tasks_per_group,
 
 static void compute_ready(struct tr_moe *m)
 {
-	uint64_t n_ff = m->layer->rows[TR_PART_GATE], n_out = m->layer->rows[TR_PART_DOWN];
+	uint64_t n_ff = m->layer->rows[TR_PART_GATE], n_out = m->layer->rows[TR_PART_DOWN], start;
 	size_t i, at;
 
 	for (i = 0; i < m->n_ready; i++)
@@ -404,8 +411,12 @@ static void compute_ready(struct tr_moe *m)
 			atomic_store_explicit(&m->missing[i * m->n_stretch + at],
 				(unsigned)TR_MIN(n_ff - at * STRETCH, (uint64_t)STRETCH),
 				memory_order_relaxed);
+	start = tr_now_ns(&tr_clock_real);
 	run_lanes(m, blocks_of(n_ff, hidden_grain(m)), hidden_task);
 	run_lanes(m, blocks_of(n_out, part_grain(m, TR_PART_DOWN)), down_task);
+	if (m->counter && m->x->n_tok == 1)
+		tr_expert_counter_computed(m->counter, m->handles, m->ready, m->n_ready,
+			tr_now_ns(&tr_clock_real) - start);
 }
 
 /* --- the set ----------------------------------------------------------------------------------- */

@@ -29,6 +29,7 @@ static int alloc_run(struct tr_session *s, struct tr_err *err)
 	run->catalog = e->setup.catalog;
 	run->trace = e->trace;
 	run->foresee = e->foresee;
+	run->counter = e->counter;
 	run->n_tok_max = e->opts.n_batch;
 	run->n_routed = e->setup.catalog->n_used;
 	n_routing = (size_t)info->n_layer * TR_MAX(run->n_routed, 1u);
@@ -39,7 +40,7 @@ static int alloc_run(struct tr_session *s, struct tr_err *err)
 		return tr_err_set(err, TR_E_NOMEM, "session: out of memory");
 	if (e->cache) {
 		rc = tr_moe_new(&run->moe, &run->ops, e->cache, e->setup.catalog, info->n_embd,
-			run->n_tok_max, e->opts.n_pmem_thread, err);
+			run->n_tok_max, e->opts.n_pmem_thread, run->counter, err);
 		if (rc)
 			return rc;
 	}

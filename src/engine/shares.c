@@ -1,0 +1,52 @@
+/* shares.c - a run's own routing, replayed under lru and under Belady's choice when it is over. */
+#include "engine/engine.h"
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static uint64_t n_keep(const struct tr_engine *e)
+{
+	return TR_MIN(e->setup.dram_bytes / tr_cache_slot_bytes(e->cache),
+		(uint64_t)e->setup.catalog->n_unit);
+}
+
+static int replay_log(const struct tr_trace *t, struct tr_shares *out, struct tr_err *err)
+{
+	char cache[24];
+	struct tr_replay_opts opts = { .policy = "lru", .cache = cache, .decode_only = true };
+	struct tr_replay_stats lru;
+	int rc;
+
+	snprintf(cache, sizeof(cache), "%" PRIu64, out->capacity);
+	rc = tr_replay(t, &opts, &lru, err);
+	if (!rc)
+		rc = tr_replay_optimum(t, &opts, &out->n_hit_optimum, err);
+	if (!rc)
+		out->n_hit_lru = lru.n_hit;
+	return rc;
+}
+
+int tr_engine_shares(const struct tr_engine *e, uint64_t max_request, struct tr_shares *out,
+	struct tr_err *err)
+{
+	struct tr_trace_head head;
+	struct tr_trace t;
+	int rc;
+
+	*out = (struct tr_shares){ 0 };
+	if (!e->counter || !e->counter->log.n_request)
+		return tr_err_set(err, TR_E_NOENT, "nothing was decoded with the DRAM cache");
+	head = tr_engine_trace_head(e);
+	if (!head.layers)
+		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
+	rc = tr_route_log_trace(&e->counter->log, &head, max_request, &t, &out->n_request,
+		&out->n_hit, err);
+	if (rc)
+		return rc;
+	out->capacity = n_keep(e);
+	out->n_request_run = e->counter->log.n_request_run;
+	rc = replay_log(&t, out, err);
+	tr_trace_fini(&t);
+	return rc;
+}
