@@ -19,6 +19,7 @@ struct tr_generate_args {
 	bool json;
 	bool with_logprobs;
 	size_t n_top; /* of logprobs */
+	bool roofline; /* measured for longer */
 	enum tr_verbosity verbosity;
 };
 

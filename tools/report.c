@@ -73,7 +73,7 @@ static json_t *json_phase(const struct tr_phase_time *t)
 		(json_int_t)t->n_token, "tokens_per_s", per_s(t));
 }
 
-static json_t *json_tier(const struct tr_tier_stats *t)
+json_t *tr_report_json_tier(const struct tr_tier_stats *t)
 {
 	return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "name",
 		tr_json_text(t->name, strlen(t->name)), "capacity_bytes",
@@ -115,6 +115,47 @@ static json_t *json_predictor(const struct tr_predictor_stats *p)
 		(double)p->ahead_ns / 1e6, "token_ms", (double)p->token_ns / 1e6);
 }
 
+static json_t *json_ratio(uint64_t part, uint64_t whole)
+{
+	return whole ? json_real((double)part / (double)whole) : json_null();
+}
+
+static json_t *json_shares(const struct tr_shares *s)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "capacity_experts",
+		(json_int_t)s->capacity, "requests", (json_int_t)s->n_request, "requests_of_run",
+		(json_int_t)s->n_request_run, "hits", (json_int_t)s->n_hit, "lru_hits",
+		(json_int_t)s->n_hit_lru, "belady_hits", (json_int_t)s->n_hit_optimum, "hit_rate",
+		json_ratio(s->n_hit, s->n_request), "share_of_lru",
+		json_ratio(s->n_hit, s->n_hit_lru), "share_of_belady",
+		json_ratio(s->n_hit, s->n_hit_optimum));
+}
+
+static json_t *json_roofline(const struct tr_roofline *r)
+{
+	return json_pack("{s:o, s:I, s:f, s:I, s:I, s:o}", "name",
+		tr_json_text(r->name, strlen(r->name)), "bytes", (json_int_t)r->bytes, "busy_ms",
+		(double)r->busy_ns / 1e6, "bytes_per_s", (json_int_t)r->got_bytes_per_s,
+		"reader_bytes_per_s", (json_int_t)r->can_bytes_per_s, "share",
+		json_ratio(r->got_bytes_per_s, r->can_bytes_per_s));
+}
+
+void tr_report_json_run(const struct tr_report *r, json_t *to)
+{
+	json_t *roofline = json_array();
+
+	for (size_t i = 0; i < r->n_roofline; i++)
+		json_array_append_new(roofline, json_roofline(&r->roofline[i]));
+	json_object_set_new(to, "timings", json_pack("{s:o, s:o, s:o}", "load",
+		json_phase(&r->load), "prefill", json_phase(&r->prefill), "decode",
+		json_phase(&r->decode)));
+	json_object_set_new(to, "engine", json_engine(&r->stats));
+	json_object_set_new(to, "prefetch", json_prefetch(&r->stats.prefetch));
+	json_object_set_new(to, "predictor", json_predictor(&r->stats.predictor));
+	json_object_set_new(to, "shares", r->with_shares ? json_shares(&r->shares) : json_null());
+	json_object_set_new(to, "roofline", roofline);
+}
+
 static json_t *json_logprobs(const struct tr_report *r)
 {
 	json_t *array = json_array();
@@ -139,16 +180,13 @@ json_t *tr_report_json(const struct tr_report *r)
 	json_t *root;
 
 	for (size_t i = 0; i < r->stats.n_tier; i++)
-		json_array_append_new(tiers, json_tier(&r->stats.tier[i]));
-	root = json_pack("{s:o, s:o, s:o, s:s, s:{s:o, s:o, s:o}, s:o, s:o}", "prompt_ids",
+		json_array_append_new(tiers, tr_report_json_tier(&r->stats.tier[i]));
+	root = json_pack("{s:o, s:o, s:o, s:s, s:o}", "prompt_ids",
 		json_ids(r->prompt_ids, r->n_prompt), "ids", json_ids(r->ids, r->n_id), "text",
-		tr_json_text(r->text, r->text_bytes), "stop_reason", r->stop_reason, "timings",
-		"load", json_phase(&r->load), "prefill", json_phase(&r->prefill), "decode",
-		json_phase(&r->decode), "tiers", tiers, "engine", json_engine(&r->stats));
-	if (root) {
-		json_object_set_new(root, "prefetch", json_prefetch(&r->stats.prefetch));
-		json_object_set_new(root, "predictor", json_predictor(&r->stats.predictor));
-	}
+		tr_json_text(r->text, r->text_bytes), "stop_reason", r->stop_reason, "tiers",
+		tiers);
+	if (root)
+		tr_report_json_run(r, root);
 	if (root && r->with_logprobs)
 		json_object_set_new(root, "logprobs", json_logprobs(r));
 	return root;
@@ -228,6 +266,30 @@ static void print_prefetch(FILE *out, const struct tr_prefetch_stats *p)
 			p->comparisons);
 }
 
+static void print_shares(FILE *out, const struct tr_shares *s)
+{
+	fprintf(out,
+		"\nshares   dram %" PRIu64 " hits of %" PRIu64 " uses by decoding, lru %" PRIu64
+		", Belady %" PRIu64 ": %.1f%% of lru, %.1f%% of Belady\n",
+		s->n_hit, s->n_request, s->n_hit_lru, s->n_hit_optimum,
+		percent(s->n_hit, s->n_hit_lru), percent(s->n_hit, s->n_hit_optimum));
+	if (s->n_request < s->n_request_run)
+		fprintf(out, "         of the first %" PRIu64 " of %" PRIu64 " uses\n",
+			s->n_request, s->n_request_run);
+}
+
+static void print_roofline(FILE *out, const struct tr_roofline *r, size_t n)
+{
+	char got[32], can[32];
+
+	for (size_t i = 0; i < n; i++, r++)
+		if (r->got_bytes_per_s && r->can_bytes_per_s)
+			fprintf(out, "roofline %s %s/s of %s/s: %.1f%%\n", r->name,
+				tr_table_bytes(r->got_bytes_per_s, got, sizeof(got)),
+				tr_table_bytes(r->can_bytes_per_s, can, sizeof(can)),
+				percent(r->got_bytes_per_s, r->can_bytes_per_s));
+}
+
 void tr_report_print(const struct tr_report *r, FILE *out)
 {
 	const struct tr_stats *s = &r->stats;
@@ -243,6 +305,9 @@ void tr_report_print(const struct tr_report *r, FILE *out)
 			s->io_fallbacks);
 	fputs("\n\n", out);
 	print_tiers(out, s);
+	if (r->with_shares)
+		print_shares(out, &r->shares);
+	print_roofline(out, r->roofline, r->n_roofline);
 	if (s->predictor.visits) {
 		print_predictor(out, &s->predictor);
 		print_prefetch(out, &s->prefetch);

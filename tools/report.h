@@ -24,6 +24,10 @@ struct tr_report {
 	struct tr_phase_time prefill;
 	struct tr_phase_time decode;
 	struct tr_stats stats;
+	bool with_shares; /* something was decoded with the DRAM cache */
+	struct tr_shares shares;
+	struct tr_roofline roofline[TR_MAX_TIER];
+	size_t n_roofline;
 	bool with_logprobs;
 	const struct tr_logprob *chosen; /* [n_id] */
 	const struct tr_logprob *top;	 /* [n_id * n_top] */
@@ -33,7 +37,11 @@ struct tr_report {
 /* A new object; NULL when out of memory. */
 json_t *tr_report_json(const struct tr_report *r);
 
-/* Times and the tier table, for people. */
+/* Adds timings, engine, prefetch, predictor, shares and roofline to an object. */
+void tr_report_json_run(const struct tr_report *r, json_t *to);
+json_t *tr_report_json_tier(const struct tr_tier_stats *t);
+
+/* Times, the tier table, shares and the roofline, for people. */
 void tr_report_print(const struct tr_report *r, FILE *out);
 
 /* Writes value and a newline. 0, or -1 when the file refuses. */
