@@ -12,6 +12,7 @@
 #include "tools/progress.h"
 #include "tools/prompt.h"
 #include "tools/report.h"
+#include "tools/stats.h"
 #include "tools/stops.h"
 #include "tools/table.h"
 
@@ -117,6 +118,18 @@ static void warn_below_floor(const struct tr_plan *plan)
 			tr_table_bytes(plan->floor_bytes, floor, sizeof(floor)), plan->floor_bytes);
 }
 
+/* A file that cannot be written is told of before the run, not after. */
+static int check_stats_file(struct run *r)
+{
+	FILE *f = r->args.stats ? fopen(r->args.stats, "a") : NULL;
+
+	if (r->args.stats && !f)
+		return fail(r, TR_E_IO, "--stats %s: %s", r->args.stats, strerror(errno));
+	if (f)
+		fclose(f);
+	return 0;
+}
+
 static int prepare(struct run *r)
 {
 	int rc = read_prompt(r);
@@ -125,6 +138,8 @@ static int prepare(struct run *r)
 		rc = tr_engine_plan(&r->args.engine.opts, &r->plan, &r->err);
 	if (!rc)
 		rc = check_prompt(r);
+	if (!rc)
+		rc = check_stats_file(r);
 	if (!rc && r->args.verbosity > TR_VERBOSITY_QUIET)
 		warn_below_floor(&r->plan);
 	return rc;
@@ -301,7 +316,7 @@ static int judge(struct run *r)
 	uint64_t replay_ns = p->decode.ns / 100 > REPLAY_NS ? p->decode.ns / 100 : REPLAY_NS;
 	int rc;
 
-	if (r->args.verbosity == TR_VERBOSITY_QUIET && !r->args.json && !r->args.roofline)
+	if (r->args.verbosity == TR_VERBOSITY_QUIET && !r->args.json && !r->args.stats)
 		return 0;
 	rc = tr_engine_shares(r->engine, replay_ns / REQUEST_NS, &p->shares, &r->err);
 	p->with_shares = !rc;
@@ -309,6 +324,18 @@ static int judge(struct run *r)
 		return rc;
 	return tr_engine_roofline(r->engine, r->args.roofline ? ROOFLINE_LONG_NS : ROOFLINE_NS,
 		p->roofline, &p->n_roofline, &r->err);
+}
+
+static int write_stats(struct run *r)
+{
+	struct tr_stats_file file = { .path = r->args.stats, .run = json_object() };
+	int rc = tr_engine_expert_stats(r->engine, &file.stats, &r->err);
+
+	tr_report_json_run(&r->report, file.run);
+	if (!rc)
+		rc = tr_stats_write(&file, &r->err);
+	tr_stats_file_fini(&file);
+	return rc;
 }
 
 static int report(struct run *r)
@@ -337,6 +364,8 @@ static int report(struct run *r)
 		fputc('\n', stderr);
 		tr_report_print(p, stderr);
 	}
+	if (r->args.stats && write_stats(r))
+		return r->err.code;
 	return r->args.json ? write_json(r) : 0;
 }
 

@@ -1,5 +1,6 @@
 /* generate_args.c - options of `tierra generate` beside those of engine_args.c. */
 #include "tools/generate_args.h"
+#include "tools/stats.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -15,6 +16,7 @@ enum {
 	KEY_OUTPUT,
 	KEY_LOGPROBS,
 	KEY_TRACE,
+	KEY_STATS,
 	KEY_ROOFLINE,
 };
 
@@ -47,6 +49,8 @@ static const struct argp_option options[] = {
 		"with JSON: log probability of each token and of the K likeliest", 3 },
 	{ "trace", KEY_TRACE, "FILE", 0,
 		"record which experts are used, for `tierra simulate`", 3 },
+	{ "stats", KEY_STATS, "FILE", 0,
+		"write what every expert did to FILE, .json or .csv; see `tierra stats`", 3 },
 	{ "roofline", KEY_ROOFLINE, 0, 0,
 		"measure what the tiers can give for 0.3 s each at the end, not for 0.01 s", 3 },
 	{ "quiet", 'q', 0, 0, "only errors on standard error", 3 },
@@ -150,6 +154,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_TRACE:
 		a->engine.opts.trace = arg;
+		break;
+	case KEY_STATS:
+		a->stats = arg;
+		if (tr_stats_unknown_suffix(arg))
+			argp_error(state, "--stats: '%s' ends in none of: %s", arg,
+				tr_stats_unknown_suffix(arg));
 		break;
 	case KEY_ROOFLINE:
 		a->roofline = true;

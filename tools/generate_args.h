@@ -19,6 +19,7 @@ struct tr_generate_args {
 	bool json;
 	bool with_logprobs;
 	size_t n_top; /* of logprobs */
+	const char *stats; /* file for expert statistics; NULL: none */
 	bool roofline; /* measured for longer */
 	enum tr_verbosity verbosity;
 };

@@ -304,6 +304,13 @@ void tr_report_print(const struct tr_report *r, FILE *out)
 		fprintf(out, ", %" PRIu64 " reads retried, %" PRIu64 " fallbacks", s->io_retries,
 			s->io_fallbacks);
 	fputs("\n\n", out);
+	tr_report_print_quality(r, out);
+}
+
+void tr_report_print_quality(const struct tr_report *r, FILE *out)
+{
+	const struct tr_stats *s = &r->stats;
+
 	print_tiers(out, s);
 	if (r->with_shares)
 		print_shares(out, &r->shares);

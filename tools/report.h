@@ -40,9 +40,13 @@ json_t *tr_report_json(const struct tr_report *r);
 /* Adds timings, engine, prefetch, predictor, shares and roofline to an object. */
 void tr_report_json_run(const struct tr_report *r, json_t *to);
 json_t *tr_report_json_tier(const struct tr_tier_stats *t);
+/* From such an object, what tr_report_print_quality shows. */
+void tr_report_read_run(const json_t *from, struct tr_report *r);
 
 /* Times, the tier table, shares and the roofline, for people. */
 void tr_report_print(const struct tr_report *r, FILE *out);
+/* Of these the last, from the tier table on. */
+void tr_report_print_quality(const struct tr_report *r, FILE *out);
 
 /* Writes value and a newline. 0, or -1 when the file refuses. */
 int tr_json_write(const json_t *value, FILE *out);

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define TR_TABLE_MAX_COLUMN 12
+#define TR_TABLE_MAX_COLUMN 24
 
 struct tr_table {
 	const char *const *head; /* a leading '>' aligns the column to the right and is not shown */
