@@ -13,6 +13,7 @@
  * the quarter is chosen by every second token and counted in the others, and the other way round. So
  * chance does not add to it, as it would if both came from the same tokens.
  */
+#include "device.h"
 #include "reader.h"
 
 #include "base/clock.h"
@@ -42,6 +43,7 @@ struct repeat {
 	double dram_reader;		 /* bytes per second, mean of before and after */
 	double disk_reader;		 /* 0: no expert came from disk in the warm-up */
 	struct tr_tier_stats dram, disk; /* while decoding */
+	struct device_count device;	 /* the same; zeros: not known */
 };
 
 struct bench {
@@ -200,17 +202,24 @@ static int read_plainly(struct bench *b, struct repeat *r, bool disk, struct tr_
 
 static int timed_part(struct bench *b, struct repeat *r, bool disk, struct tr_err *err)
 {
+	const char *model = b->a->opts.model_path;
+	struct device_count before, after;
 	struct tr_tier_stats dram, nvme;
 	double start;
 	int rc = read_plainly(b, r, disk, err);
+	bool counted;
 
 	if (rc)
 		return rc;
 	dram = tier_stats(b, "dram");
 	nvme = tier_stats(b, "nvme");
+	counted = device_count(model, &before);
 	start = now();
 	rc = decode(b, b->a->tokens, err);
 	r->decode_s = now() - start;
+	if (counted && device_count(model, &after))
+		r->device = (struct device_count){ after.read_bytes - before.read_bytes,
+			after.busy_ns - before.busy_ns };
 	r->dram = tier_stats(b, "dram");
 	r->disk = tier_stats(b, "nvme");
 	subtract(&r->dram, &dram);
@@ -276,6 +285,8 @@ static json_t *repeat_json(const struct bench *b, const struct repeat *r)
 	put_real(o, "disk_bytes_per_token", (double)r->disk.bytes / n);
 	put_real(o, "disk_bytes_per_s", (double)r->disk.bytes / r->decode_s);
 	put_real(o, "disk_wait_s", (double)r->disk.wait_ns * 1e-9);
+	put_real(o, "device_bytes_per_token", (double)r->device.read_bytes / n);
+	put_real(o, "device_busy", (double)r->device.busy_ns * 1e-9 / r->decode_s);
 	if (r->dram_reader > 0)
 		put_real(o, "dram_reader_bytes_per_s", r->dram_reader);
 	if (r->disk_reader > 0)
@@ -320,6 +331,8 @@ enum {
 	KEY_DRAM = 0x1000,
 	KEY_PMEM,
 	KEY_POLICY,
+	KEY_PREDICTOR,
+	KEY_PREFETCH,
 	KEY_IO,
 	KEY_CPU,
 	KEY_PREFILL,
@@ -334,6 +347,8 @@ static const struct argp_option options[] = {
 	{ "dram", KEY_DRAM, "SIZE", 0, "as of tierra", 1 },
 	{ "pmem", KEY_PMEM, "PATH[:SIZE]", 0, "as of tierra", 1 },
 	{ "policy", KEY_POLICY, "NAME", 0, "as of tierra", 1 },
+	{ "predictor", KEY_PREDICTOR, "NAME", 0, "as of tierra", 1 },
+	{ "prefetch", KEY_PREFETCH, "MODE", 0, "as of tierra", 1 },
 	{ "io", KEY_IO, "METHOD", 0, "as of tierra", 1 },
 	{ "cpu", KEY_CPU, "ISA", 0, "as of tierra", 1 },
 	{ "threads", 't', "N", 0, "as of tierra, and of the memory reader", 1 },
@@ -396,6 +411,12 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		return 0;
 	case KEY_POLICY:
 		a->opts.policy = text;
+		return 0;
+	case KEY_PREDICTOR:
+		a->opts.predictor = text;
+		return 0;
+	case KEY_PREFETCH:
+		a->opts.prefetch = text;
 		return 0;
 	case KEY_IO:
 		a->opts.io = text;

@@ -1,0 +1,138 @@
+/*
+ * record.c - records the routing of a model that reads texts: one trace of all of them.
+ *
+ *	record [OPTION...] MODEL TRACE TEXT...
+ *
+ * The text is fed token by token, so that its routing is that of decoding, not of a prefill. Each
+ * text begins a new session, and so does what comes after a full context. tests/bench/policies
+ * replays what comes out.
+ */
+#include "tierra.h"
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/opt.h"
+
+#include <argp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct args {
+	struct tr_engine_opts opts;
+	uint64_t tokens; /* of each text */
+	char **texts;
+};
+
+static const struct argp_option options[] = {
+	{ "tokens", 'n', "N", 0, "read at most N tokens of each text (1500)", 0 },
+	{ "threads", 't', "N", 0, "as of tierra", 0 },
+	{ 0 },
+};
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+	struct args *a = state->input;
+	struct tr_err err;
+	uint64_t v = 0;
+
+	switch (key) {
+	case 'n':
+	case 't':
+		if (tr_opt_u64(key == 'n' ? "--tokens" : "--threads", text, 1, 1 << 20, &v, &err))
+			argp_error(state, "%s", err.msg);
+		if (key == 'n')
+			a->tokens = v;
+		else
+			a->opts.n_thread = (unsigned)v;
+		return 0;
+	case ARGP_KEY_ARGS:
+		if (state->argc - state->next < 3)
+			argp_usage(state);
+		a->opts.model_path = state->argv[state->next];
+		a->opts.trace = state->argv[state->next + 1];
+		a->texts = &state->argv[state->next + 2];
+		return 0;
+	case ARGP_KEY_NO_ARGS:
+		argp_usage(state);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+/* The whole file, for the caller to free. */
+static int read_text(const char *path, char **text, size_t *bytes, struct tr_err *err)
+{
+	FILE *f = fopen(path, "rb");
+	size_t cap = 0;
+
+	*text = NULL;
+	*bytes = 0;
+	if (f) {
+		ssize_t n = getdelim(text, &cap, EOF, f);
+
+		*bytes = n > 0 ? (size_t)n : 0;
+		fclose(f);
+	}
+	return *bytes ? 0 : tr_err_set(err, TR_E_IO, "%s: cannot be read, or is empty", path);
+}
+
+static int feed(struct tr_engine *engine, const int32_t *ids, size_t n, struct tr_err *err)
+{
+	struct tr_session *session = NULL;
+	int rc = 0;
+
+	for (size_t i = 0; i < n && !rc; i++) {
+		if (i % tr_engine_n_ctx(engine) == 0) {
+			tr_session_free(session);
+			session = NULL;
+			rc = tr_session_new(&session, engine, err);
+		}
+		if (!rc)
+			rc = tr_session_feed(session, &ids[i], 1, err);
+	}
+	tr_session_free(session);
+	return rc;
+}
+
+static int record(
+	struct tr_engine *engine, const char *path, uint64_t tokens, uint64_t *fed, struct tr_err *err)
+{
+	int32_t *ids = NULL;
+	size_t n, bytes;
+	char *text;
+	int rc = read_text(path, &text, &bytes, err);
+
+	if (!rc)
+		rc = tr_tokenize(tr_engine_tokenizer(engine), text, bytes, 0, &ids, &n, err);
+	if (!rc) {
+		n = TR_MIN(n, (size_t)tokens);
+		rc = feed(engine, ids, n, err);
+		*fed += n;
+	}
+	free(ids);
+	free(text);
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct argp argp = { options, parse, "MODEL TRACE TEXT...",
+		"Record the routing of a model that reads texts.", NULL, NULL, NULL };
+	struct args a = { .opts.dram = "100%", .tokens = 1500 };
+	struct tr_engine *engine = NULL;
+	struct tr_err err = { 0 };
+	uint64_t fed = 0;
+	int rc;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &a);
+	rc = tr_engine_open(&engine, &a.opts, &err);
+	for (size_t i = 0; !rc && a.texts[i]; i++)
+		rc = record(engine, a.texts[i], a.tokens, &fed, &err);
+	tr_engine_close(engine);
+	if (rc)
+		fprintf(stderr, "record: %s\n", err.msg);
+	else
+		printf("%llu\n", (unsigned long long)fed);
+	return rc ? 1 : 0;
+}
