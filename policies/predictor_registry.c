@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/opt.h"
 #include "policies/predictor.h"
+#include "tierra.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,19 @@ const struct tr_predictor_ops *tr_predictor_at(size_t i)
 {
 	tr_assert(i < TR_ARRAY_LEN(predictors));
 	return predictors[i];
+}
+
+size_t tr_n_predictor(void)
+{
+	return tr_predictor_count();
+}
+
+void tr_predictor_info(size_t i, struct tr_predictor_info *out)
+{
+	const struct tr_predictor_ops *ops = tr_predictor_at(i);
+
+	*out = (struct tr_predictor_info){ ops->name, ops->summary, ops->options,
+		ops->wants_lookahead };
 }
 
 static const struct tr_predictor_ops *find(const char *name, size_t n)

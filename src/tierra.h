@@ -539,6 +539,16 @@ struct tr_policy_info {
 TR_API size_t tr_n_policy(void);
 TR_API void tr_policy_info(size_t i, struct tr_policy_info *out);
 
+struct tr_predictor_info {
+	const char *name;
+	const char *summary; /* one line */
+	const char *options; /* as above */
+	bool wants_scores;   /* made for what routers say early; ids alone leave it half blind */
+};
+
+TR_API size_t tr_n_predictor(void);
+TR_API void tr_predictor_info(size_t i, struct tr_predictor_info *out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -301,6 +301,14 @@ policies()
 		grep -q "^$policy " "$dir/out"
 	done
 	grep -q "^  lambda=0.1 " "$dir/out"
+	grep -q '^predictor  *what it expects$' "$dir/out"
+	grep -q '^gate  *the layer.s router' "$dir/out"
+	run 0 policies --json
+	python3 -c 'import json, sys
+j = json.load(open(sys.argv[1], encoding="utf-8"))
+for kind, has in (("policies", "lru"), ("predictors", "blend")):
+    assert has in [p["name"] for p in j[kind]]
+    assert all(p["summary"] and "options" in p for p in j[kind])' "$dir/out"
 	run 2 policies more
 }
 
