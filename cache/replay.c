@@ -5,12 +5,18 @@
  * as the engine releases them: in the order in which they were acquired (first the residents, then
  * those that got slots, both ascending), and after each one member that waits for a slot is tried.
  * With a cache for each layer, the parts know their own experts only.
+ *
+ * A predictor is guided as in the engine: it is told of a decoded set when that has been taken and
+ * before any of it leaves, and sees dense layers go by. Scores are those that were recorded. Its
+ * answers go to the policy; nothing is read ahead.
  */
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/opt.h"
+#include "cache/guide.h"
 #include "cache/oracle.h"
 #include "cache/order.h"
+#include "model/quant.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -26,6 +32,15 @@ struct replay {
 	uint64_t n_tok;		  /* replayed */
 	bool counting;
 	struct tr_replay_stats *out;
+
+	struct tr_guide *guide; /* NULL without a predictor */
+	bool hints;		/* the policy listens */
+	uint32_t n_layer_done;	/* of the model, in this step */
+	size_t set;		/* index of the set that arrives next */
+	size_t next_scores;
+	struct tr_sketch sketch; /* the answer of say_scores */
+	uint32_t *ids;		 /* [n_expert] the set in router rank */
+	float *weights;
 };
 
 /* --- size ------------------------------------------------------------------------------------- */
@@ -80,6 +95,9 @@ static void close_all(struct replay *r)
 	free(r->parts);
 	free(r->want);
 	free(r->queue);
+	free(r->ids);
+	free(r->weights);
+	tr_guide_free(r->guide);
 }
 
 /* The decoded units of part i, from 0, in the order of the trace. Returns how many. */
@@ -125,6 +143,109 @@ static int open_all(struct replay *r, uint32_t n_keep, struct tr_err *err)
 	}
 	free(future);
 	return rc;
+}
+
+/* --- prediction ------------------------------------------------------------------------------- */
+
+/* The guide asks in the order in which scores were recorded; what it passes over was not asked. */
+static const struct tr_sketch *say_scores(void *ctx, uint32_t layer, uint32_t ahead)
+{
+	struct replay *r = ctx;
+	const struct tr_trace_scores *s;
+
+	for (size_t i = r->next_scores; i < r->t->n_scores; i++) {
+		s = &r->t->scores[i];
+		if (s->before_set > r->set)
+			break;
+		if (s->before_set < r->set)
+			r->next_scores = i + 1;
+		if (s->before_set < r->set || s->layer != layer || s->ahead != ahead)
+			continue;
+		r->next_scores = i + 1;
+		r->sketch = tr_trace_sketch(r->t, i);
+		return &r->sketch;
+	}
+	return NULL;
+}
+
+/* A cache of one layer knows no others: its next visit is the next token's. */
+static void hint(void *ctx, uint32_t layer, const float *p, uint32_t ahead)
+{
+	struct replay *r = ctx;
+	bool alone = r->n_part > 1;
+	const struct tr_policy *policy = &r->parts[alone ? layer : 0].policy;
+	uint32_t n = r->t->head.n_expert, first = alone ? 0 : layer * n;
+
+	for (uint32_t e = 0; e < n; e++)
+		policy->ops->hint(policy->state, first + e, p[e], alone ? 1 : ahead);
+}
+
+/* The most that a token uses in a layer. */
+static uint32_t n_used_of(const struct tr_trace *t)
+{
+	uint32_t n = t->head.n_used;
+
+	for (size_t i = 0; !t->head.n_used && i < t->n_set; i++)
+		n = TR_MAX(n, t->set[i].n_pick / t->set[i].n_tok);
+	return n;
+}
+
+static int open_guide(struct replay *r, struct tr_err *err)
+{
+	const struct tr_trace_head *h = &r->t->head;
+	struct tr_guide_cfg cfg = { .predictor = r->opts->predictor,
+		.n_layer = h->n_moe_layer,
+		.n_expert = h->n_expert,
+		.n_used = n_used_of(r->t),
+		.ops = { .scores = say_scores, .hint = hint },
+		.ctx = r };
+	uint32_t *layer_of;
+	int rc;
+
+	if (!cfg.predictor)
+		return 0;
+	r->hints = r->parts[0].policy.ops->hint;
+	r->ids = tr_calloc(h->n_expert, sizeof(*r->ids));
+	r->weights = tr_calloc(h->n_expert, sizeof(*r->weights));
+	layer_of = tr_calloc(h->n_moe_layer, sizeof(*layer_of));
+	for (uint32_t i = 0; layer_of && i < h->n_moe_layer; i++)
+		layer_of[i] = h->layers[i].layer;
+	if (r->ids && r->weights && layer_of)
+		rc = tr_guide_new(&r->guide, &cfg, layer_of, err);
+	else
+		rc = tr_err_set(err, TR_E_NOMEM, "no memory for a replay");
+	free(layer_of);
+	return rc;
+}
+
+/* As foresee.c does where nothing is read ahead. */
+static void pass(struct replay *r, uint32_t layer, const struct tr_guide_used *used)
+{
+	tr_guide_pass(r->guide, layer, used, r->hints ? TR_GUIDE_AHEAD : 1, r->hints);
+	r->n_layer_done = layer + 1;
+}
+
+static void pass_dense(struct replay *r, uint32_t end)
+{
+	while (r->n_layer_done < end)
+		pass(r, r->n_layer_done, NULL);
+}
+
+static bool is_guided(const struct replay *r, const struct tr_trace_set *s)
+{
+	return r->guide && !s->scan && s->n_tok == 1;
+}
+
+/* The set has been taken. */
+static void guide_set(struct replay *r, const struct tr_trace_set *s)
+{
+	struct tr_guide_used used = { s->n_pick, r->ids, r->t->has_weights ? r->weights : NULL };
+
+	for (uint32_t i = 0; i < s->n_pick; i++) {
+		r->ids[i] = r->t->pick[s->first_pick + i];
+		r->weights[i] = tr_f16_to_f32(r->t->weight[s->first_pick + i]);
+	}
+	pass(r, r->t->head.layers[s->layer].layer, &used);
 }
 
 /* --- sets ------------------------------------------------------------------------------------- */
@@ -188,6 +309,10 @@ static void take_set(struct replay *r, const struct tr_trace_set *s)
 	const uint32_t *unit = r->t->unit + s->first_unit;
 	size_t n_hit = 0;
 
+	bool guided = is_guided(r, s);
+
+	if (guided)
+		pass_dense(r, r->t->head.layers[s->layer].layer);
 	for (uint32_t i = 0; i < s->n_unit; i++)
 		r->want[i] = (struct tr_want){ .id = unit[i] - base, .idx = i };
 	tr_order_take(e, r->want, s->n_unit, s->scan ? TR_ORDER_SCAN : 0);
@@ -195,11 +320,17 @@ static void take_set(struct replay *r, const struct tr_trace_set *s)
 		n_hit += r->want[i].taken == TR_TAKEN_PIN;
 	if (r->counting && !(s->scan && r->opts->decode_only))
 		count(r, s, n_hit);
+	r->set++;
+	if (guided)
+		guide_set(r, s);
 	release(r, e, s->n_unit, enqueue(r, e, s->n_unit), s->scan);
 }
 
-static void end_step(struct replay *r)
+static void end_step(struct replay *r, bool guided)
 {
+	if (guided)
+		pass_dense(r, r->t->head.n_layer);
+	r->n_layer_done = 0;
 	for (uint32_t i = 0; i < r->n_part; i++) {
 		const struct tr_policy *p = &r->parts[i].policy;
 
@@ -228,12 +359,14 @@ static void replay_all(struct replay *r)
 		if (starts_step && !r->counting && r->n_tok >= r->opts->n_warm) {
 			r->counting = true;
 			evicted = n_evicted(r);
+			if (r->guide)
+				tr_guide_restart_stats(r->guide);
 		}
 		if (starts_step)
 			r->n_tok += s->n_tok;
 		take_set(r, s);
 		if (s->ends_step)
-			end_step(r);
+			end_step(r, is_guided(r, s));
 		starts_step = s->ends_step;
 	}
 	r->out->n_evict = r->counting ? n_evicted(r) - evicted : 0;
@@ -255,10 +388,14 @@ int tr_replay(const struct tr_trace *t, const struct tr_replay_opts *opts,
 		return rc;
 	out->capacity = n_keep;
 	rc = open_all(&r, n_keep, err);
+	if (!rc)
+		rc = open_guide(&r, err);
 	if (!rc) {
 		start = tr_now_ns(&tr_clock_real);
 		replay_all(&r);
 		out->ns = tr_now_ns(&tr_clock_real) - start;
+		if (r.guide)
+			tr_guide_stats(r.guide, &out->predictor);
 	}
 	close_all(&r);
 	return rc;

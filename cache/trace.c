@@ -30,6 +30,7 @@ void tr_trace_fini(struct tr_trace *t)
 	free(t->weight);
 	free(t->unit);
 	free(t->scores);
+	free(t->score_expert);
 	free(t->score);
 	free(t->mark);
 	*t = (struct tr_trace){ 0 };
@@ -165,23 +166,52 @@ int tr_trace_add(struct tr_trace *t, uint32_t layer, uint32_t n_tok, bool scan,
 	return 0;
 }
 
-int tr_trace_add_scores(struct tr_trace *t, uint32_t layer, uint32_t ahead, const uint16_t *scores,
-	struct tr_err *err)
+/* Experts exist and are there once. */
+static int check_sketch(struct tr_trace *t, const struct tr_sketch *sketch, struct tr_err *err)
 {
-	uint32_t n = t->head.n_expert;
-	size_t cap;
+	uint32_t stamp = next_stamp(t);
+
+	for (uint32_t i = 0; i < sketch->n; i++) {
+		if (sketch->expert[i] >= t->head.n_expert || t->mark[sketch->expert[i]] == stamp)
+			return tr_err_set(err, TR_E_FORMAT,
+				"scores: expert %u is there twice, or is none of %u",
+				sketch->expert[i], t->head.n_expert);
+		t->mark[sketch->expert[i]] = stamp;
+	}
+	return 0;
+}
+
+int tr_trace_add_scores(struct tr_trace *t, uint32_t layer, uint32_t ahead,
+	const struct tr_sketch *sketch, struct tr_err *err)
+{
+	uint32_t n = sketch->n;
+	size_t at = t->n_scores * n, cap;
+	int rc;
 
 	if (layer >= t->head.n_moe_layer)
 		return tr_err_set(
 			err, TR_E_FORMAT, "MoE layer %u: there are %u", layer, t->head.n_moe_layer);
+	rc = check_sketch(t, sketch, err);
+	if (rc)
+		return rc;
 	if (!grow(&t->scores, sizeof(*t->scores), t->n_scores, 1, t->cap_scores, &cap) ||
-		!grow(&t->score, n * sizeof(*t->score), t->n_scores, 1, t->cap_scores, &cap))
+		!grow(&t->score_expert, n * sizeof(uint16_t), t->n_scores, 1, t->cap_scores, &cap) ||
+		!grow(&t->score, n * sizeof(uint16_t), t->n_scores, 1, t->cap_scores, &cap))
 		return no_memory(err);
 	t->cap_scores = cap;
-	t->scores[t->n_scores] = (struct tr_trace_scores){ t->n_set, layer, ahead };
-	memcpy(t->score + t->n_scores * n, scores, n * sizeof(*scores));
-	t->n_scores++;
+	t->n_score = n;
+	t->scores[t->n_scores++] = (struct tr_trace_scores){ t->n_set, layer, ahead, sketch->rest };
+	memcpy(t->score_expert + at, sketch->expert, n * sizeof(*sketch->expert));
+	memcpy(t->score + at, sketch->score, n * sizeof(*sketch->score));
 	return 0;
+}
+
+struct tr_sketch tr_trace_sketch(const struct tr_trace *t, size_t i)
+{
+	size_t at = i * t->n_score;
+
+	return (struct tr_sketch){ t->n_score, t->scores[i].rest, t->score_expert + at,
+		t->score + at };
 }
 
 void tr_trace_end_step(struct tr_trace *t)
@@ -249,5 +279,6 @@ void tr_trace_info(const struct tr_trace *t, struct tr_trace_info *out)
 		.n_request = t->n_unit,
 		.slot_bytes = h->slot_bytes,
 		.has_weights = t->has_weights,
+		.has_scores = t->n_scores > 0,
 		.complete = t->complete };
 }

@@ -13,6 +13,7 @@
 #define TR_CACHE_TRACE_H
 
 #include "base/err.h"
+#include "cache/sketch.h"
 
 #include <stdio.h>
 
@@ -48,11 +49,12 @@ struct tr_trace_set {
 	bool ends_step;
 };
 
-/* The router's probability of every expert, for one token. */
+/* What a router said of its experts, for one token. */
 struct tr_trace_scores {
 	uint64_t before_set; /* index of the set that arrived next */
 	uint32_t layer;
 	uint32_t ahead; /* 0: of that layer itself; n: its router applied n layers early */
+	uint16_t rest;	/* as in struct tr_sketch */
 };
 
 struct tr_trace {
@@ -68,7 +70,9 @@ struct tr_trace {
 	uint32_t *unit;
 	size_t n_scores, cap_scores;
 	struct tr_trace_scores *scores;
-	uint16_t *score; /* [n_scores][n_expert] binary16 */
+	uint32_t n_score;	/* of one sketch; 0: no scores */
+	uint16_t *score_expert; /* [n_scores][n_score] */
+	uint16_t *score;	/* [n_scores][n_score] binary16 */
 	uint64_t n_tok;	 /* of the first layer that each step visited */
 	uint64_t n_scan_tok;
 	bool in_step;
@@ -83,8 +87,11 @@ void tr_trace_fini(struct tr_trace *t);
 /* Adds a set of n_pick experts, the same number for each of n_tok tokens. weights may be NULL. */
 int tr_trace_add(struct tr_trace *t, uint32_t layer, uint32_t n_tok, bool scan,
 	const uint16_t *picks, const uint16_t *weights, size_t n_pick, struct tr_err *err);
-int tr_trace_add_scores(struct tr_trace *t, uint32_t layer, uint32_t ahead, const uint16_t *scores,
-	struct tr_err *err);
+/* The sketch has tr_sketch_size(n_expert, n_used) experts. */
+int tr_trace_add_scores(struct tr_trace *t, uint32_t layer, uint32_t ahead,
+	const struct tr_sketch *sketch, struct tr_err *err);
+/* The i-th scores; valid while the trace is. */
+struct tr_sketch tr_trace_sketch(const struct tr_trace *t, size_t i);
 void tr_trace_end_step(struct tr_trace *t);
 
 /* A file made by tr_trace_writer. name is for messages. A file that ends within a block, or has a

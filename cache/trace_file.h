@@ -12,8 +12,10 @@
  *
  * Events, each a byte and its operands: a set is varints layer, tokens; the experts of all tokens
  *in router rank, as low bytes and, with more than 256 experts, as many high bytes; with weights the
- *low bytes of their binary16 and then the high bytes. Scores are varints layer, ahead and n_expert
- * binary16 in the same way. An end of step has no operand. No event crosses a block.
+ *low bytes of their binary16 and then the high bytes. Scores are a sketch (sketch.h): varints layer,
+ * ahead, rest; the experts and then their binary16 in the same way, as many as four times n_used, or
+ * all. They follow the set of the layer whose state they are of. An end of step has no operand. No
+ * event crosses a block.
  *
  * The end block is empty. Without it the recording was cut short.
  */

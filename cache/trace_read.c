@@ -152,6 +152,8 @@ static void take_layers(struct cursor *c, struct tr_trace_head *h)
 	for (uint32_t i = 0; i < h->n_moe_layer && !c->bad; i++) {
 		h->layers[i].layer = take_u32(c, TR_TRACE_MAX_LAYER);
 		h->layers[i].unit_bytes = take_varint(c);
+		c->bad = c->bad || h->layers[i].layer >= h->n_layer ||
+			 (i && h->layers[i].layer <= h->layers[i - 1].layer);
 	}
 }
 
@@ -230,15 +232,20 @@ static int read_set(struct reader *r, struct cursor *c, bool scan)
 
 static int read_scores(struct reader *r, struct cursor *c)
 {
+	const struct tr_trace_head *h = &r->t->head;
 	uint32_t layer = take_u32(c, TR_TRACE_MAX_LAYER), ahead = take_u32(c, TR_TRACE_MAX_LAYER);
-	size_t n = r->t->head.n_expert;
+	struct tr_sketch s = { .n = tr_sketch_size(h->n_expert, h->n_used),
+		.rest = (uint16_t)take_u32(c, UINT16_MAX) };
 
-	if (!fit_picks(r, n))
+	if (!fit_picks(r, s.n))
 		return tr_err_set(r->err, TR_E_NOMEM, "%s: no memory", r->name);
-	take_planes(c, r->half, n, true);
+	s.expert = r->pick;
+	s.score = r->half;
+	take_planes(c, s.expert, s.n, h->n_expert > 256);
+	take_planes(c, s.score, s.n, true);
 	if (c->bad)
 		return bad(r, "scores are cut off");
-	return tr_trace_add_scores(r->t, layer, ahead, r->half, r->err);
+	return tr_trace_add_scores(r->t, layer, ahead, &s, r->err);
 }
 
 static int read_events(struct reader *r)

@@ -69,6 +69,14 @@ static void put_text(struct tr_trace_writer *w, const char *text)
 	w->n_raw += n;
 }
 
+/* Low bytes, then high bytes if wide. */
+static void put_planes(struct tr_trace_writer *w, const uint16_t *v, size_t n, bool wide)
+{
+	for (int shift = 0; shift <= (wide ? 8 : 0); shift += 8)
+		for (size_t i = 0; i < n; i++)
+			put_byte(w, (uint8_t)(v[i] >> shift));
+}
+
 static void put_halves(struct tr_trace_writer *w, const float *x, size_t n)
 {
 	for (int shift = 0; shift <= 8; shift += 8)
@@ -143,15 +151,17 @@ void tr_trace_write_set(struct tr_trace_writer *w, uint32_t layer, uint32_t n_to
 	end_event(w);
 }
 
-void tr_trace_write_scores(
-	struct tr_trace_writer *w, uint32_t layer, uint32_t ahead, const float *p)
+void tr_trace_write_scores(struct tr_trace_writer *w, uint32_t layer, uint32_t ahead,
+	const struct tr_sketch *sketch)
 {
-	if (!reserve(w, 1 + 2 * VARINT_BYTES + 2 * (size_t)w->n_expert))
+	if (!reserve(w, 1 + 3 * VARINT_BYTES + 4 * (size_t)sketch->n))
 		return;
 	put_byte(w, TR_TRACE_SCORES);
 	put_varint(w, layer);
 	put_varint(w, ahead);
-	put_halves(w, p, w->n_expert);
+	put_varint(w, sketch->rest);
+	put_planes(w, sketch->expert, sketch->n, w->n_expert > 256);
+	put_planes(w, sketch->score, sketch->n, true);
 	end_event(w);
 }
 

@@ -21,9 +21,10 @@ int tr_trace_writer_open(struct tr_trace_writer **writer, const char *path,
 /* A set: head.n_used experts and weights for each of n_tok tokens. layer counts MoE layers. */
 void tr_trace_write_set(struct tr_trace_writer *w, uint32_t layer, uint32_t n_tok, bool scan,
 	const uint32_t *experts, const float *weights);
-/* p[n_expert], see struct tr_trace_scores. Belongs to the set that is written next. */
-void tr_trace_write_scores(
-	struct tr_trace_writer *w, uint32_t layer, uint32_t ahead, const float *p);
+/* See struct tr_trace_scores. Of the state of the layer whose set was written last, or of a dense
+ * one behind it. */
+void tr_trace_write_scores(struct tr_trace_writer *w, uint32_t layer, uint32_t ahead,
+	const struct tr_sketch *sketch);
 /* All layers of a token or a chunk are through. */
 void tr_trace_write_step(struct tr_trace_writer *w);
 

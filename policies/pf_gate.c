@@ -9,6 +9,7 @@
  */
 #include "base/mem.h"
 #include "policies/predictor.h"
+#include "policies/top.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -109,20 +110,14 @@ static void gate_observe(void *state, uint32_t layer, const uint32_t *experts, c
 static void gate_lookahead(void *state, uint32_t layer, uint32_t ahead, const float *scores)
 {
 	struct gate *s = state;
-	uint32_t *rank = s->rank + (size_t)layer * s->cfg.n_expert, n = 0, i;
+	uint32_t *rank = s->rank + (size_t)layer * s->cfg.n_expert;
 
 	if (!ahead || ahead > MAX_AHEAD || (s->ahead[layer] && s->ahead[layer] < ahead))
 		return;
-	for (uint32_t e = 0; e < s->cfg.n_expert; e++) {
+	tr_top(scores, s->cfg.n_expert, s->order, s->n_rank);
+	for (uint32_t e = 0; e < s->cfg.n_expert; e++)
 		rank[e] = s->n_rank;
-		if (n == s->n_rank && scores[e] <= scores[s->order[n - 1]])
-			continue;
-		i = n < s->n_rank ? n++ : n - 1;
-		for (; i && scores[e] > scores[s->order[i - 1]]; i--)
-			s->order[i] = s->order[i - 1];
-		s->order[i] = e;
-	}
-	for (i = 0; i < n; i++)
+	for (uint32_t i = 0; i < s->n_rank; i++)
 		rank[s->order[i]] = i;
 	s->ahead[layer] = (uint8_t)ahead;
 }

@@ -168,6 +168,7 @@ struct tr_engine_opts {
 	const char *policy;	     /* "NAME[,option=value...]" of the DRAM tier, or "./PATH.so[,...]";
 				      * default foresight */
 	const char *trace;	     /* file to record routing in, see tr_trace_open; NULL: none */
+	bool trace_scores;	     /* and what routers say of all experts, ahead of time too */
 	const char *predictor;	     /* "NAME[,option=value...]"; default none */
 	const char *prefetch;	     /* "off", "on", "auto", and ",waste=X"; default auto */
 	const char *prefetch_budget; /* bytes read ahead at one time; default: an eighth of dram */
@@ -498,6 +499,7 @@ struct tr_trace_info {
 	uint64_t n_request;	  /* experts of all sets */
 	uint64_t slot_bytes;	  /* one expert in the DRAM cache; 0: not known */
 	bool has_weights;
+	bool has_scores;	  /* what routers said of all experts, ahead of time too */
 	bool complete;		  /* false: the recording was cut short */
 };
 
@@ -505,6 +507,7 @@ TR_API void tr_trace_info(const struct tr_trace *trace, struct tr_trace_info *ou
 
 struct tr_replay_opts {
 	const char *policy;    /* as in tr_engine_opts */
+	const char *predictor; /* the same; nothing is read ahead in a replay */
 	const char *cache;     /* "10%" of all experts, "800" experts, or bytes as "96G" */
 	bool per_layer;	       /* a cache for each layer, together of that size */
 	uint64_t n_warm;       /* tokens that are replayed before counting begins */
@@ -518,6 +521,7 @@ struct tr_replay_stats {
 	uint64_t n_evict;
 	uint64_t bytes;	    /* of the experts that were missed; 0 when the trace does not tell sizes */
 	uint64_t ns;	    /* time that the replay took */
+	struct tr_predictor_stats predictor; /* without times; 0 visits without a predictor */
 };
 
 /* Puts the trace through the cache's own decisions, without bytes. */

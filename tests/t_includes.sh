@@ -46,10 +46,10 @@ may_include src/model "$base|model/.*"
 may_include src/compute "$base|$quant|compute/.*"
 may_include policies "$base|policies/.*"
 may_include io "$base|io/.*"
-may_include cache "$base|model/[a-z_]+\\.h|policies/policy\\.h|io/io\\.h|cache/.*"
+may_include cache "$base|model/[a-z_]+\\.h|policies/(policy|predictor|quality|top)\\.h|io/io\\.h|cache/.*"
 may_include cuda "$base|$quant|compute/.*|cache/tier\\.h|io/io\\.h|cuda/.*"
 may_include src/engine \
-	"$base|model/.*|compute/.*|cache/[a-z_]+\\.h|io/(io|probe)\\.h|policies/(policy|predictor)\\.h|cuda/device\\.h|engine/.*"
+	"$base|model/.*|compute/.*|cache/[a-z_]+\\.h|io/(io|probe)\\.h|policies/(policy|top)\\.h|cuda/device\\.h|engine/.*"
 
 n=$((n + 1))
 if [ -z "$(find tools -name '*.c')" ]; then

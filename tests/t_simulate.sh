@@ -1,6 +1,7 @@
 #!/bin/sh
 # What a run recorded is replayed with the same hits, for every policy, above and below one token's
-# working set, prefill included. Then the command line of simulate.
+# working set, prefill included, and with every predictor that the policy listens to. Then the command
+# line of simulate.
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/tap.sh
 . "$here/tap.sh"
@@ -56,6 +57,52 @@ replays_at_all_sizes()
 	for size in $sizes; do
 		replays "$size" "$1"
 	done
+}
+
+# Every predictor, by the name in the second table.
+every_predictor()
+{
+	"$tierra" policies | sed -n '/^predictor /,/^$/s/^\([a-z0-9_-]*\) .*/\1/p' | grep -vx predictor
+}
+
+# A run whose policy listens to the predictor, below one token's working set and above it: the same hits,
+# and predictions that are worth as much to the last digit.
+replays_predictor()
+{
+	for size in 3% 25%; do
+		record "$size" foresight --predictor "$1" --prefetch off --trace "$dir/trace,scores"
+		run 0 simulate "$dir/trace" --policy foresight --predictor "$1" --cache "$size" --json
+		test ! -s "$dir/err"
+		json '[j["results"][0][k] for k in ("hits", "evictions")] == [
+			run["tiers"][0]["hits"], run["engine"]["evictions"]]'
+		[ "$1" = none ] && continue
+		json 'all(j["results"][0]["predictor"][k] == run["predictor"][k]
+			for k in ("name", "visits", "recall", "recall_wide", "precision", "brier"))'
+		json 'j["results"][0]["predictor"]["visits"] > 0'
+	done
+}
+
+# Hints must matter in what is compared above, or it would prove nothing.
+hints_matter()
+{
+	record 3% foresight --predictor gate --prefetch off --trace "$dir/trace,scores"
+	run 0 simulate "$dir/trace" --policy foresight --cache 3%,6%,12% --json
+	mv "$dir/out" "$dir/run"
+	run 0 simulate "$dir/trace" --policy foresight --predictor gate --cache 3%,6%,12% --json
+	json '[r["hits"] for r in j["results"]] != [r["hits"] for r in run["results"]]'
+}
+
+# Without a predictor in the run, scores are recorded all the same.
+scores_need_no_predictor()
+{
+	record 25% lru --trace "$dir/trace,scores"
+	run 0 simulate "$dir/trace" --predictor gate --cache 25% --json
+	json 'run["predictor"]["visits"] == 0'
+	json 'j["results"][0]["hits"] == run["tiers"][0]["hits"]'
+	json 'j["results"][0]["predictor"]["recall"] > 0.5'
+	record 25% lru
+	run 0 simulate "$dir/trace" --predictor gate --cache 25%
+	grep -q 'no router scores' "$dir/err"
 }
 
 replays_bytes()
@@ -117,6 +164,12 @@ other_outputs()
 	run 0 simulate "$dir/t.csv" --curve --policy lru,lfu
 	[ "$(wc -l <"$dir/out")" -eq 21 ]
 	grep -q '100%  *3  *0.4000  *0.4000  *0.4000' "$dir/out"
+	run 0 simulate "$dir/t.csv" --cache 2 --predictor last
+	grep -q 'recall@k  *@1.5k  *precision  *Brier' "$dir/out"
+	run 0 simulate "$dir/t.csv" --cache 2 --predictor last --csv
+	grep -q ',predictor,recall,recall_wide,precision,brier$' "$dir/out"
+	grep -q ',3,0,0,"last",0.333333,1.000000,0.250000,' "$dir/out"
+	run 0 simulate "$dir/t.csv" --per-layer --cache 2 --predictor echo --policy foresight
 	run 0 simulate "$dir/t.csv" "$dir/t.csv" --cache 2 --json
 	json 'len(j["results"]) == 2'
 }
@@ -135,6 +188,8 @@ mistakes()
 	run 2 simulate "$dir/t.csv" --warm 100%
 	grep -q 'nothing is left' "$dir/err"
 	run 2 simulate "$dir/t.csv" --json --csv
+	run 1 simulate "$dir/t.csv" --predictor oracle
+	grep -q "'oracle' is not known; there are none, last" "$dir/err"
 	run 1 generate -m "$model" -p x --trace "$dir/no/where"
 	grep -q "$dir/no/where" "$dir/err"
 }
@@ -148,6 +203,13 @@ test_that "there are policies to replay" test -s "$dir/policies"
 while read -r policy; do
 	test_that "a run under $policy is replayed exactly" replays_at_all_sizes "$policy"
 done <"$dir/policies"
+every_predictor >"$dir/predictors"
+test_that "there are predictors to replay" test -s "$dir/predictors"
+while read -r predictor; do
+	test_that "a run with the predictor $predictor is replayed exactly" replays_predictor "$predictor"
+done <"$dir/predictors"
+test_that "what is foreseen changes what is evicted" hints_matter
+test_that "router scores are recorded without a predictor" scores_need_no_predictor
 test_that "a cache of so many bytes is the same in both" replays_bytes
 test_that "the order in which reads end changes nothing" replays_io_methods
 test_that "a trace that was cut short is replayed" reads_cut_trace

@@ -94,15 +94,16 @@ static void write_set(struct bed *b, struct tr_trace_writer *w, uint32_t layer, 
 
 static void write_scores(struct bed *b, struct tr_trace_writer *w)
 {
+	uint16_t experts[TR_SKETCH_PER_USED * N_USED], halves[TR_SKETCH_PER_USED * N_USED];
+	uint32_t scratch[TR_SKETCH_PER_USED * N_USED];
+	struct tr_sketch s = { tr_sketch_size(b->head.n_expert, N_USED), 0, experts, halves };
 	float p[512];
-	uint16_t halves[512];
 
-	for (uint32_t e = 0; e < b->head.n_expert; e++) {
+	for (uint32_t e = 0; e < b->head.n_expert; e++)
 		p[e] = (float)draw(b, 1000) / 1000;
-		halves[e] = tr_f32_to_f16(p[e]);
-	}
-	tr_trace_write_scores(w, 2, 1, p);
-	assert_int_equal(tr_trace_add_scores(&b->expected, 2, 1, halves, NULL), 0);
+	tr_sketch_draw(&s, p, b->head.n_expert, scratch);
+	tr_trace_write_scores(w, 2, 1, &s);
+	assert_int_equal(tr_trace_add_scores(&b->expected, 2, 1, &s, NULL), 0);
 }
 
 /* A prefill of two chunks, then decoding; scores now and then. */
@@ -158,6 +159,19 @@ static void assert_same(const struct tr_trace *t, const struct tr_trace *want, s
 	assert_memory_equal(t->unit, want->unit, n_unit * sizeof(*t->unit));
 }
 
+static void assert_same_scores(const struct tr_trace *t, const struct tr_trace *want, size_t i)
+{
+	struct tr_sketch a = tr_trace_sketch(t, i), b = tr_trace_sketch(want, i);
+
+	assert_int_equal(t->scores[i].before_set, want->scores[i].before_set);
+	assert_int_equal(t->scores[i].layer, 2);
+	assert_int_equal(t->scores[i].ahead, 1);
+	assert_int_equal(a.n, TR_MIN(4 * N_USED, want->head.n_expert));
+	assert_int_equal(a.rest, b.rest);
+	assert_memory_equal(a.expert, b.expert, a.n * sizeof(*a.expert));
+	assert_memory_equal(a.score, b.score, a.n * sizeof(*a.score));
+}
+
 static void assert_round_trip(struct bed *b, uint32_t n_expert)
 {
 	const struct tr_trace *want = &b->expected;
@@ -181,13 +195,31 @@ static void assert_round_trip(struct bed *b, uint32_t n_expert)
 	assert_int_equal(t.n_set, want->n_set);
 	assert_same(&t, want, t.n_set);
 	assert_int_equal(t.n_scores, want->n_scores);
-	assert_memory_equal(t.scores, want->scores, t.n_scores * sizeof(*t.scores));
-	assert_memory_equal(t.score, want->score, t.n_scores * n_expert * sizeof(*t.score));
+	for (size_t i = 0; i < t.n_scores; i++)
+		assert_same_scores(&t, want, i);
 	tr_trace_info(&t, &info);
 	assert_int_equal(info.n_token, N_STEP - 2 + 2 * MAX_TOK - 1);
 	assert_int_equal(info.n_prefill_token, 2 * MAX_TOK - 1);
 	assert_int_equal(info.n_set, N_STEP * N_LAYER);
 	tr_trace_fini(&t);
+}
+
+static void a_sketch_keeps_the_best_and_the_sum(void **state)
+{
+	static const float scores[9] = { 0.5f, 0.25f, 1, 0.25f, 0, 0.125f, 0.75f, 0.25f, 0.125f };
+	uint16_t experts[4], halves[4];
+	uint32_t scratch[4];
+	struct tr_sketch s = { tr_sketch_size(9, 1), 0, experts, halves };
+	float p[9];
+
+	(void)state;
+	tr_sketch_draw(&s, scores, 9, scratch);
+	assert_memory_equal(experts, ((uint16_t[]){ 2, 6, 0, 1 }), sizeof(experts));
+	tr_sketch_fill(&s, p, 9);
+	assert_true(p[2] == 1 && p[6] == 0.75f && p[0] == 0.5f && p[1] == 0.25f);
+	for (uint32_t e = 3; e < 9; e++)
+		assert_true(e == 6 || p[e] == tr_f16_to_f32(tr_f32_to_f16(0.15f)));
+	assert_int_equal(tr_sketch_size(6, 2), 6);
 }
 
 static void what_is_written_is_read(void **state)
@@ -385,6 +417,7 @@ static void csv_mistakes_are_named(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_sketch_keeps_the_best_and_the_sum),
 		cmocka_unit_test_setup_teardown(what_is_written_is_read, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			what_is_written_of_few_experts_is_read, setup, teardown),

@@ -70,9 +70,24 @@ static int replay_size(struct simulation *s, const struct tr_trace *trace, const
 	return rc;
 }
 
+/* Is the predictor of this spec made for what traces with scores have? */
+static bool wants_scores(const char *spec)
+{
+	struct tr_predictor_info info;
+	size_t n = spec ? strcspn(spec, ",") : 0;
+
+	for (size_t i = 0; n && i < tr_n_predictor(); i++) {
+		tr_predictor_info(i, &info);
+		if (strlen(info.name) == n && !memcmp(info.name, spec, n))
+			return info.wants_scores;
+	}
+	return false;
+}
+
 static int replay_trace(struct simulation *s, const char *path)
 {
-	struct tr_replay_opts opts = { .per_layer = s->args.per_layer };
+	struct tr_replay_opts opts = { .per_layer = s->args.per_layer,
+		.predictor = s->args.predictor };
 	struct tr_trace_info info;
 	struct tr_trace *trace;
 	int rc = tr_trace_open(&trace, path, s->args.n_expert, &s->err);
@@ -84,6 +99,10 @@ static int replay_trace(struct simulation *s, const char *path)
 		tr_tool_warn("%s: the recording was cut short; replaying its %" PRIu64
 			     " complete tokens",
 			path, info.n_token);
+	if (!info.has_scores && wants_scores(s->args.predictor))
+		tr_tool_warn("%s: has no router scores, so --predictor %s sees ids and weights only; "
+			     "generate --trace FILE,scores records them",
+			path, s->args.predictor);
 	rc = warm_tokens(s, &info, &opts.n_warm);
 	for (size_t c = 0; !rc && c < s->args.caches.n; c++) {
 		opts.cache = s->args.caches.item[c];
@@ -125,6 +144,7 @@ static int run(int argc, char **argv)
 	tr_tool_log_to_stderr(&verbosity);
 	s.rows.n_trace = s.args.traces.n;
 	s.rows.n_policy = s.args.policies.n;
+	s.rows.predicted = s.args.predictor;
 	for (size_t i = 0; !rc && i < s.args.traces.n; i++)
 		rc = replay_trace(&s, s.args.traces.item[i]);
 	rc = rc ? tr_tool_fail(&s.err) : print(&s);

@@ -47,8 +47,10 @@ static const struct argp_option options[] = {
 		"the text as it comes (default), or one JSON object at the end", 3 },
 	{ "logprobs", KEY_LOGPROBS, "K", 0,
 		"with JSON: log probability of each token and of the K likeliest", 3 },
-	{ "trace", KEY_TRACE, "FILE", 0,
-		"record which experts are used, for `tierra simulate`", 3 },
+	{ "trace", KEY_TRACE, "FILE[,scores]", 0,
+		"record which experts are used, for `tierra simulate`; with ,scores also what the "
+		"routers say of all experts, ahead of time too",
+		3 },
 	{ "stats", KEY_STATS, "FILE", 0,
 		"write what every expert did to FILE, .json or .csv; see `tierra stats`", 3 },
 	{ "roofline", KEY_ROOFLINE, 0, 0,
@@ -57,6 +59,18 @@ static const struct argp_option options[] = {
 	{ "verbose", 'v', 0, 0, "more messages; twice: all", 3 },
 	{ 0 },
 };
+
+/* "FILE" or "FILE,scores", which is cut at the comma. */
+static void set_trace(struct tr_engine_opts *o, char *text)
+{
+	static const char end[] = ",scores";
+	size_t n = strlen(text), n_end = strlen(end);
+
+	o->trace = text;
+	o->trace_scores = n > n_end && !strcmp(text + n - n_end, end);
+	if (o->trace_scores)
+		text[n - n_end] = '\0';
+}
 
 static void add_stop(const struct argp_state *state, struct tr_generate_args *a, const char *text)
 {
@@ -153,7 +167,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		a->n_top = tr_arg_u64(state, "--logprobs", arg, 0, MAX_LOGPROBS);
 		break;
 	case KEY_TRACE:
-		a->engine.opts.trace = arg;
+		set_trace(&a->engine.opts, arg);
 		break;
 	case KEY_STATS:
 		a->stats = arg;

@@ -21,6 +21,7 @@ struct tr_simulate_args {
 	struct tr_list traces;
 	struct tr_list policies;
 	struct tr_list caches;
+	const char *predictor; /* NULL: none */
 	const char *warm; /* "100" tokens or "33%"; NULL: none */
 	unsigned n_expert;
 	bool per_layer;
@@ -51,6 +52,7 @@ struct tr_simulate_rows {
 	size_t n;
 	size_t n_trace;
 	size_t n_policy;
+	bool predicted; /* with a predictor */
 };
 
 /* hits / requests, hits / optimum; a negative number when there is nothing to divide by. */

@@ -10,6 +10,7 @@
 enum {
 	KEY_POLICY = 0x3000,
 	KEY_CACHE,
+	KEY_PREDICTOR,
 	KEY_WARM,
 	KEY_PER_LAYER,
 	KEY_EXPERTS,
@@ -23,6 +24,8 @@ static const struct argp_option options[] = {
 		"policies to replay with, see `tierra policies` (default lru); all: every one", 1 },
 	{ "cache", KEY_CACHE, "SIZE,...", 0,
 		"10% of all experts, 800 experts, or 96G (default 5%,10%,25%,50%)", 1 },
+	{ "predictor", KEY_PREDICTOR, "NAME[,OPTION=VALUE]", 0,
+		"foresees which experts are used soon, for policies that listen (default none)", 1 },
 	{ "warm", KEY_WARM, "N|PCT%", 0, "tokens to replay before counting begins (default 0)", 1 },
 	{ "per-layer", KEY_PER_LAYER, 0, 0, "a cache for each layer, together of that size", 1 },
 	{ "experts", KEY_EXPERTS, "N", 0,
@@ -123,6 +126,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_CACHE:
 		tr_list_add(&a->caches, arg);
+		break;
+	case KEY_PREDICTOR:
+		a->predictor = arg;
 		break;
 	case KEY_WARM:
 		a->warm = arg;

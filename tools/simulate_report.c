@@ -26,13 +26,25 @@ static void add_share(struct tr_table *t, double v)
 		tr_table_add(t, "%.2f%%", 100 * v);
 }
 
+static void add_predictor(struct tr_table *t, const struct tr_predictor_stats *p)
+{
+	add_share(t, p->visits ? p->recall : -1);
+	add_share(t, p->visits ? p->recall_wide : -1);
+	add_share(t, p->visits ? p->precision : -1);
+	tr_table_add(t, "%.4f", p->brier);
+}
+
 void tr_simulate_print_table(const struct tr_simulate_rows *rows, FILE *out)
 {
-	static const char *const head[] = { "policy", ">cache", ">experts", ">requests", ">hits",
-		">hit", ">of Belady", ">read", ">evicted", "trace" };
-	size_t n_column = sizeof(head) / sizeof(head[0]) - (rows->n_trace == 1);
+	enum { N_ALWAYS = 9, N_PREDICTED = N_ALWAYS + 4 };
+	const char *head[N_PREDICTED + 1] = { "policy", ">cache", ">experts", ">requests", ">hits",
+		">hit", ">of Belady", ">read", ">evicted", ">recall@k", ">@1.5k", ">precision",
+		">Brier" };
+	size_t n_column = rows->predicted ? N_PREDICTED : N_ALWAYS;
 	struct tr_table t;
 
+	if (rows->n_trace > 1)
+		head[n_column++] = "trace";
 	tr_table_init(&t, head, n_column);
 	for (size_t i = 0; i < rows->n; i++) {
 		const struct tr_simulate_row *r = &rows->row[i];
@@ -49,6 +61,8 @@ void tr_simulate_print_table(const struct tr_simulate_rows *rows, FILE *out)
 		else
 			tr_table_add(&t, "-");
 		tr_table_add(&t, "%" PRIu64, r->stats.n_evict);
+		if (rows->predicted)
+			add_predictor(&t, &r->stats.predictor);
 		if (rows->n_trace > 1)
 			tr_table_add(&t, "%s", r->trace);
 	}
@@ -111,11 +125,22 @@ static void print_number(double v, FILE *out)
 		fputc(',', out);
 }
 
+static void print_predictor(const struct tr_predictor_stats *p, FILE *out)
+{
+	const double values[] = { p->recall, p->recall_wide, p->precision, p->brier };
+
+	fputc(',', out);
+	print_quoted(p->name, out);
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+		print_number(p->visits ? values[i] : -1, out);
+}
+
 void tr_simulate_print_csv(const struct tr_simulate_rows *rows, FILE *out)
 {
 	fputs("trace,policy,cache,capacity_experts,requests,hits,hit_rate,share_of_belady,"
-	      "belady_hits,bytes,evictions\n",
+	      "belady_hits,bytes,evictions",
 		out);
+	fputs(rows->predicted ? ",predictor,recall,recall_wide,precision,brier\n" : "\n", out);
 	for (size_t i = 0; i < rows->n; i++) {
 		const struct tr_simulate_row *r = &rows->row[i];
 
@@ -128,8 +153,11 @@ void tr_simulate_print_csv(const struct tr_simulate_rows *rows, FILE *out)
 			r->stats.n_request, r->stats.n_hit);
 		print_number(tr_simulate_hit_rate(r), out);
 		print_number(tr_simulate_share(r), out);
-		fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n", r->optimum, r->stats.bytes,
+		fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64, r->optimum, r->stats.bytes,
 			r->stats.n_evict);
+		if (rows->predicted)
+			print_predictor(&r->stats.predictor, out);
+		fputc('\n', out);
 	}
 }
 
@@ -143,15 +171,22 @@ static json_t *text_value(const char *text)
 	return tr_json_text(text, strlen(text));
 }
 
+static json_t *predictor_json(const struct tr_predictor_stats *p)
+{
+	return json_pack("{s:o, s:I, s:f, s:f, s:f, s:f}", "name", text_value(p->name), "visits",
+		(json_int_t)p->visits, "recall", p->recall, "recall_wide", p->recall_wide,
+		"precision", p->precision, "brier", p->brier);
+}
+
 json_t *tr_simulate_json(const struct tr_simulate_rows *rows)
 {
 	json_t *results = json_array();
 
 	for (size_t i = 0; i < rows->n; i++) {
 		const struct tr_simulate_row *r = &rows->row[i];
+		json_t *row;
 
-		json_array_append_new(results,
-			json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:f}",
+		row = json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:f}",
 				"trace", text_value(r->trace), "policy", text_value(r->policy),
 				"cache", text_value(r->cache), "capacity_experts",
 				(json_int_t)r->stats.capacity, "requests",
@@ -161,7 +196,10 @@ json_t *tr_simulate_json(const struct tr_simulate_rows *rows)
 				"belady_hits", (json_int_t)r->optimum, "bytes",
 				(json_int_t)r->stats.bytes, "evictions",
 				(json_int_t)r->stats.n_evict, "seconds",
-				(double)r->stats.ns / 1e9));
+				(double)r->stats.ns / 1e9);
+		if (row && rows->predicted)
+			json_object_set_new(row, "predictor", predictor_json(&r->stats.predictor));
+		json_array_append_new(results, row);
 	}
 	return json_pack("{s:o}", "results", results);
 }

@@ -178,11 +178,14 @@ static int open_foresee(struct tr_engine *e, struct tr_err *err)
 		.am = e->setup.am,
 		.cache = e->cache,
 		.prefetch = e->setup.prefetch,
+		.record_scores = e->trace && e->opts.trace_scores,
 		.clock = &tr_clock_real,
 	};
 
-	if (!cfg.predictor || !e->cache)
+	if (!e->cache || (!cfg.predictor && !cfg.record_scores))
 		return 0;
+	if (!cfg.predictor)
+		cfg.predictor = "none";
 	return tr_foresee_new(&e->foresee, &cfg, err);
 }
 
@@ -222,8 +225,8 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 		(rc = tr_tokenizer_new(&e->tok, e->setup.model, err)) ||
 		(rc = check_vocab(e, err)) || (rc = open_machinery(e, err)) ||
 		(rc = open_files(e, err)) || (rc = open_stores(e, err)) ||
-		(rc = open_cache(e, opts->policy, err)) || (rc = open_foresee(e, err)) ||
-		(rc = open_trace(e, opts->trace, err)) || (rc = open_counter(e, err)) ||
+		(rc = open_cache(e, opts->policy, err)) || (rc = open_trace(e, opts->trace, err)) ||
+		(rc = open_foresee(e, err)) || (rc = open_counter(e, err)) ||
 		(rc = tr_resident_load(&e->resident, e->setup.model, e->io, e->files,
 			 opts->progress, opts->progress_ctx, err)) ||
 		(rc = e->setup.arch->attach(e->setup.am, e->resident, err))) {
@@ -302,7 +305,7 @@ void tr_engine_stats(const struct tr_engine *e, struct tr_stats *out)
 	if (e->cache)
 		tr_cache_stats(e->cache, out);
 	snprintf(out->predictor.name, sizeof(out->predictor.name), "none");
-	if (e->foresee)
+	if (e->foresee && e->setup.predictor)
 		tr_foresee_stats(e->foresee, &out->predictor);
 	tr_io_stats(e->io, &io);
 	out->resident_bytes = e->setup.plan.resident_bytes;

@@ -5,8 +5,8 @@
  * submitted. The predictor is told what was routed and, if it wants, what the routers of the next two
  * MoE layers say of the present hidden state (after this layer's attention, before its experts): that
  * costs two small matrix products, done while reads are in flight. Its probabilities go to the cache,
- * which reads ahead, and to the cache policy, if it listens. Every prediction is held against what is
- * then used.
+ * which reads ahead, and to the cache policy, if it listens (cache/guide.h). Every prediction is held
+ * against what is then used.
  *
  * Nothing here changes what is computed. One per engine; calls come from the thread that runs it.
  */
@@ -25,6 +25,7 @@ struct tr_foresee_cfg {
 	const void *am;
 	struct tr_cache *cache;
 	bool prefetch; /* else predictions are only graded and handed to the policy */
+	bool record_scores; /* what routers say goes to the trace of the run, which is there */
 	const struct tr_clock *clock;
 };
 
