@@ -61,7 +61,7 @@ static void read_done(struct tr_io_req *req)
 
 	if (req->result && !p->failed)
 		p->failed = req;
-	p->bytes += req->need;
+	p->bytes += req->got;
 	if (!--l->n_left && !p->failed && tr_now_ns(p->cfg->clock) < p->stop_ns)
 		read_next(l);
 }

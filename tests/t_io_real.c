@@ -8,6 +8,7 @@
 #include "test.h"
 #include "base/mem.h"
 #include "io/method_sim.h"
+#include "io/probe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -292,6 +293,59 @@ static void read_past_the_end_is_an_error(void **state)
 	free(buf);
 }
 
+struct items {
+	struct tr_file *file;
+	uint64_t n_asked;
+	uint64_t end; /* items lie before it */
+};
+
+/* Two parts an item, as gate and down of an expert. */
+static size_t item_of(void *ctx, uint64_t i, struct tr_probe_read reads[TR_PROBE_MAX_READ])
+{
+	struct items *items = ctx;
+
+	items->n_asked++;
+	for (uint64_t p = 0; p < 2; p++)
+		reads[p] = (struct tr_probe_read){ items->file,
+			items->end - (2 * i + p + 1) * 100001, 100001 };
+	return 2;
+}
+
+/* A millisecond later with every look. */
+static uint64_t look_at_clock(void *ctx)
+{
+	uint64_t *ns = ctx;
+
+	return *ns += 1000000;
+}
+
+static void probe_reads_until_time_is_up(void **state)
+{
+	uint64_t ns = 0;
+	struct tr_clock clock = { look_at_clock, &ns };
+	struct items items = { 0 };
+	double bytes_per_s = 0;
+	struct tr_err err;
+	struct bed b;
+
+	open_bed(&b, *state, 8, true);
+	struct tr_probe_cfg cfg = { .io = b.io, .clock = &clock, .n_item = 40,
+		.item = item_of, .ctx = &items, .item_bytes_max = 200002, .n_flight = 3 };
+
+	items = (struct items){ .file = &b.file, .end = FILE_BYTES };
+	assert_int_equal(tr_probe_disk(&cfg, 20000000, &bytes_per_s, &err), 0);
+	/* Begun at 1 ms; the items that end before 21 ms make place for others. */
+	assert_int_equal(items.n_asked, 3 + 19);
+	assert_true(bytes_per_s >= 22 * 200002 / 0.023);
+	assert_true(bytes_per_s <= 22 * (200002 + 4 * 4096) / 0.023); /* windows are aligned */
+	items = (struct items){ .file = &b.file, .end = FILE_BYTES + 1000000 };
+	cfg.n_item = 1;
+	assert_int_equal(tr_probe_disk(&cfg, 20000000, &bytes_per_s, &err), TR_E_IO);
+	assert_err_has(&err, "ends early");
+	assert_int_equal(items.n_asked, 3); /* none was begun after the failure */
+	close_bed(&b);
+}
+
 static void close_file(struct tr_io_req *req)
 {
 	close(req->file->fd);
@@ -555,6 +609,7 @@ static const struct {
 	TEST(refused_registration_is_said_once_and_reads_go_on),
 	TEST(window_at_the_end_of_the_file_is_read),
 	TEST(read_past_the_end_is_an_error),
+	TEST(probe_reads_until_time_is_up),
 	TEST(file_closed_midway_fails_and_does_not_hang),
 	TEST(threads_share_one_queue),
 	TEST(reads_outlive_the_thread_that_submitted_them),
