@@ -54,7 +54,7 @@ static const struct argp_option options[] = {
 	{ "stats", KEY_STATS, "FILE", 0,
 		"write what every expert did to FILE, .json or .csv; see `tierra stats`", 3 },
 	{ "roofline", KEY_ROOFLINE, 0, 0,
-		"measure what the tiers can give for 0.3 s each at the end, not for 0.01 s", 3 },
+		"measure what the tiers can give for a second at the end, not for 0.03 s", 3 },
 	{ "quiet", 'q', 0, 0, "only errors on standard error", 3 },
 	{ "verbose", 'v', 0, 0, "more messages; twice: all", 3 },
 	{ 0 },
