@@ -105,18 +105,6 @@ void tr_simulate_print_curves(const struct tr_simulate_rows *rows, FILE *out)
 
 /* --- CSV and JSON ----------------------------------------------------------------------------- */
 
-/* In quotes, quotes doubled: paths and specs may have commas. */
-static void print_quoted(const char *text, FILE *out)
-{
-	fputc('"', out);
-	for (; *text; text++) {
-		if (*text == '"')
-			fputc('"', out);
-		fputc(*text, out);
-	}
-	fputc('"', out);
-}
-
 static void print_number(double v, FILE *out)
 {
 	if (v >= 0)
@@ -130,7 +118,7 @@ static void print_predictor(const struct tr_predictor_stats *p, FILE *out)
 	const double values[] = { p->recall, p->recall_wide, p->precision, p->brier };
 
 	fputc(',', out);
-	print_quoted(p->name, out);
+	tr_csv_text(p->name, out);
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
 		print_number(p->visits ? values[i] : -1, out);
 }
@@ -144,11 +132,11 @@ void tr_simulate_print_csv(const struct tr_simulate_rows *rows, FILE *out)
 	for (size_t i = 0; i < rows->n; i++) {
 		const struct tr_simulate_row *r = &rows->row[i];
 
-		print_quoted(r->trace, out);
+		tr_csv_text(r->trace, out);
 		fputc(',', out);
-		print_quoted(r->policy, out);
+		tr_csv_text(r->policy, out);
 		fputc(',', out);
-		print_quoted(r->cache, out);
+		tr_csv_text(r->cache, out);
 		fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64, r->stats.capacity,
 			r->stats.n_request, r->stats.n_hit);
 		print_number(tr_simulate_hit_rate(r), out);

@@ -34,6 +34,8 @@ int tr_stats_write(const struct tr_stats_file *file, struct tr_err *err);
 json_t *tr_stats_json(const struct tr_stats_file *file);
 int tr_stats_from_json(struct tr_stats_file *file, const json_t *root, struct tr_err *err);
 void tr_stats_write_csv(const struct tr_expert_stats *s, FILE *out);
+/* Headings of a column a tier, each after a comma. */
+void tr_stats_csv_tiers(const char *what, const struct tr_expert_stats *s, FILE *out);
 
 /* --- command line ----------------------------------------------------------------------------- */
 

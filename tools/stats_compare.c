@@ -80,8 +80,10 @@ void tr_stats_print_comparison_csv(const struct tr_stats_comparison *c, FILE *ou
 	size_t tier[TR_MAX_TIER], n = common_tiers(c, tier);
 
 	fputs("layer,top_1,top_5,top_25,distance", out);
-	for (size_t i = 0; i < n; i++)
-		fprintf(out, ",\"hit_rate %s\"", c->a->stats->tier[tier[i]].name);
+	for (size_t i = 0; i < n; i++) {
+		fputc(',', out);
+		tr_csv_text(c->a->stats->tier[tier[i]].name, out);
+	}
 	fputc('\n', out);
 	for (uint32_t l = 0; l < c->a->stats->n_moe_layer; l++) {
 		const struct tr_expert_likeness *k = &c->likeness[l];

@@ -1,5 +1,6 @@
 /* stats_file.c - which form a file of statistics has: by its suffix to write, by its content to read. */
 #include "tools/stats.h"
+#include "tools/table.h"
 #include "tools/tool.h"
 
 #include <ctype.h>
@@ -9,15 +10,6 @@
 #include <strings.h>
 
 /* --- CSV -------------------------------------------------------------------------------------- */
-
-/* In quotes, quotes doubled: names of tiers are paths. */
-static void print_quoted(const char *prefix, const char *text, FILE *out)
-{
-	fprintf(out, ",\"%s", prefix);
-	for (; *text; text++)
-		fputs(*text == '"' ? "\"\"" : (char[]){ *text, 0 }, out);
-	fputc('"', out);
-}
 
 static void print_expert(const struct tr_expert_stats *s, uint32_t l, uint32_t e, FILE *out)
 {
@@ -32,11 +24,21 @@ static void print_expert(const struct tr_expert_stats *s, uint32_t l, uint32_t e
 		s->loads[unit] * s->layer[l].unit_bytes);
 }
 
+void tr_stats_csv_tiers(const char *what, const struct tr_expert_stats *s, FILE *out)
+{
+	char name[sizeof(s->tier[0].name) + 32];
+
+	for (size_t t = 0; t < s->n_tier; t++) {
+		snprintf(name, sizeof(name), "%s %s", what, s->tier[t].name);
+		fputc(',', out);
+		tr_csv_text(name, out);
+	}
+}
+
 void tr_stats_write_csv(const struct tr_expert_stats *s, FILE *out)
 {
 	fputs("layer,expert,unit_bytes,uses,prefill_uses,mass", out);
-	for (size_t t = 0; t < s->n_tier; t++)
-		print_quoted("hits ", s->tier[t].name, out);
+	tr_stats_csv_tiers("hits", s, out);
 	fputs(",loads,evictions,load_bytes\n", out);
 	for (uint32_t l = 0; l < s->n_moe_layer; l++)
 		for (uint32_t e = 0; e < s->n_expert; e++)

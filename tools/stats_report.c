@@ -248,8 +248,7 @@ void tr_stats_print_layers_csv(const struct tr_expert_stats *s, FILE *out)
 	fputs("layer,uses,prefill_uses,mass,touched,top_1,top_5,top_25,overlap,first_uses", out);
 	for (size_t b = 0; b < TR_N_REUSE; b++)
 		fprintf(out, ",reuse_%zu", b);
-	for (size_t t = 0; t < s->n_tier; t++)
-		fprintf(out, ",\"hit_rate %s\"", s->tier[t].name);
+	tr_stats_csv_tiers("hit_rate", s, out);
 	fputs(",loads,evictions,load_bytes\n", out);
 	for (uint32_t l = 0; l < s->n_moe_layer; l++) {
 		struct tr_expert_summary sum;

@@ -65,6 +65,17 @@ void tr_table_add_bytes(struct tr_table *t, uint64_t bytes)
 	tr_table_add(t, "%s", tr_table_bytes(bytes, buf, sizeof(buf)));
 }
 
+void tr_csv_text(const char *text, FILE *out)
+{
+	fputc('"', out);
+	for (; *text; text++) {
+		if (*text == '"')
+			fputc('"', out);
+		fputc(*text, out);
+	}
+	fputc('"', out);
+}
+
 /* Characters, not bytes: continuation bytes of UTF-8 take no width. */
 static size_t width(const char *text)
 {

@@ -34,6 +34,9 @@ void tr_table_add_bytes(struct tr_table *t, uint64_t bytes);
 /* Heading and complete rows, two spaces between columns, each line after indent. */
 void tr_table_print(const struct tr_table *t, FILE *out, const char *indent);
 
+/* A field of CSV in quotes, quotes doubled: paths and specs may have commas. */
+void tr_csv_text(const char *text, FILE *out);
+
 /* "1.4 GiB", "812 B" into buf; returns buf. */
 char *tr_table_bytes(uint64_t bytes, char *buf, size_t buf_bytes);
 
