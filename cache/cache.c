@@ -88,6 +88,9 @@ int tr_cache_open(struct tr_cache **out, const struct tr_cache_cfg *cfg, struct 
 	copy_cfg(c, cfg);
 	entries.policy = c->cfg.policy;
 	entries.unused_ctx = c;
+	entries.miss_cost = cfg->miss_cost;
+	entries.hot = cfg->hot;
+	entries.n_hot = cfg->n_hot;
 	c->n_unit = (uint32_t)cfg->catalog->n_unit;
 	c->slot_bytes = tr_cache_slot_bytes_for(cfg->catalog, slot_align(cfg));
 	entries.slot_bytes = c->slot_bytes;
@@ -230,7 +233,8 @@ static void read_done(struct tr_io_req *req)
 	tr_mutex_lock(&c->lock);
 	if (tr_load_note(load, req) && !tr_ahead_end_load(c, load)) {
 		if (!load->failed)
-			count_use(&c->disk, c->cfg.catalog->units[load->id].bytes);
+			count_use(load->warm ? &c->warm : &c->disk,
+				c->cfg.catalog->units[load->id].bytes);
 		tr_entries_end_load(&c->entries, load->id, !load->failed);
 		pthread_cond_broadcast(&c->loaded);
 	}
@@ -463,6 +467,8 @@ static void tier_stats_locked(const struct tr_cache *c, struct tr_stats *out)
 	t->joins = c->n_join;
 	t->wait_ns = c->wait_ns;
 	out->evictions = c->entries.n_entered[TR_ENTRY_EVICTING];
+	out->warm_units = c->warm.hits;
+	out->warm_bytes = c->warm.bytes;
 	tr_prefetch_stats(&c->ahead.control, &out->prefetch);
 }
 

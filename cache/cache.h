@@ -15,6 +15,7 @@
 #ifndef TR_CACHE_CACHE_H
 #define TR_CACHE_CACHE_H
 
+#include "cache/place.h"
 #include "cache/store.h"
 #include "io/io.h"
 #include "model/catalog.h"
@@ -59,6 +60,10 @@ struct tr_cache_cfg {
 	const char *policy;	     /* spec of the DRAM tier; NULL: lru */
 	struct tr_store *const *stores; /* persistent memory, [n_store] */
 	size_t n_store;
+	const uint32_t *home;	     /* [n_unit] of the plan; NULL: all in the model file */
+	const float *miss_cost;	     /* [n_unit] for the policy; NULL: all 1. Outlives the cache */
+	const uint32_t *hot;	     /* [n_hot] of a profile, the most worth having first; the same */
+	uint32_t n_hot;
 	bool prefetch;		     /* reads ahead of need are allowed */
 	bool prefetch_auto;	     /* and switched off and on by the time of tokens */
 	double prefetch_waste;	     /* wasted reads per useful one, at most; 0: 0.2 */
@@ -74,6 +79,13 @@ uint32_t tr_cache_n_slot(const struct tr_cache *cache);
 uint64_t tr_cache_slot_bytes(const struct tr_cache *cache);
 /* Bytes of a slot for a catalogue and file alignment, before a cache exists. */
 uint64_t tr_cache_slot_bytes_for(const struct tr_catalog *catalog, uint32_t align);
+
+/*
+ * Before the first acquire: reads the hot units whose home is the model file, as many as may be kept.
+ * They are no uses and no misses. Blocks; progress is told of phase "warm" and may end it with
+ * TR_E_INTERRUPTED. The policy `none` keeps nothing, so nothing is read.
+ */
+int tr_cache_warm(struct tr_cache *cache, tr_progress_fn *progress, void *ctx, struct tr_err *err);
 
 enum {
 	TR_ACQUIRE_SCAN = 1,  /* prefill: see TR_POLICY_SCAN */

@@ -56,6 +56,9 @@ int tr_entries_init(struct tr_entries *t, const struct tr_entries_cfg *cfg, stru
 		.n_id = cfg->n_id,
 		.n_slot = cfg->n_slot,
 		.n_layer_id = cfg->n_layer_id,
+		.miss_cost = cfg->miss_cost,
+		.pins = cfg->hot,
+		.n_pin = cfg->n_hot,
 		.future = cfg->future,
 		.n_future = cfg->n_future,
 	};

@@ -39,6 +39,9 @@ struct tr_entries_cfg {
 	uint64_t slot_bytes;
 	int numa_node;
 	const char *policy;
+	const float *miss_cost; /* for the policy; outlives the entries */
+	const uint32_t *hot;	/* the same: ids worth keeping, hottest first */
+	uint32_t n_hot;
 	const uint32_t *future; /* for the policy, as in policy.h; used by init only */
 	uint64_t n_future;
 	/* Optional: an entry that was ahead leaves DRAM without having been used. */

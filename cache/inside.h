@@ -1,4 +1,4 @@
-/* inside.h - what cache.c and ahead.c share. */
+/* inside.h - what cache.c, ahead.c and warm.c share. */
 #ifndef TR_CACHE_INSIDE_H
 #define TR_CACHE_INSIDE_H
 
@@ -46,6 +46,7 @@ struct tr_cache {
 	struct use_counts dram;
 	struct use_counts store[TR_MAX_TIER];
 	struct use_counts disk;
+	struct use_counts warm; /* loads before the first set */
 	uint64_t n_join;
 	struct tr_ahead ahead;
 	uint64_t wait_ns;

@@ -94,6 +94,7 @@ void tr_loads_add(struct tr_loads *l, uint32_t slot, uint32_t id, void *base,
 	load->n_left = TR_N_PART;
 	load->failed = false;
 	load->ahead = false;
+	load->warm = false;
 	load->cancelled = false;
 	for (int p = 0; p < TR_N_PART; p++) {
 		struct tr_io_req *req = &load->req[p];

@@ -22,6 +22,7 @@ struct tr_load {
 	uint32_t n_left; /* reads not done */
 	bool failed;
 	bool ahead;	/* of need; set by ahead.c */
+	bool warm;	/* before the first set; set by warm.c */
 	bool cancelled; /* before any of it was read */
 };
 

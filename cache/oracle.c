@@ -13,13 +13,14 @@
 #include <stdlib.h>
 
 #define NEVER	  UINT32_MAX
-#define NOT_THERE 0 /* no unit is used next in set 0 */
+#define NOT_THERE 0 /* sets are counted from 1 */
 
 struct oracle {
 	const struct tr_trace *t;
 	const uint32_t *keep; /* [n_part] */
 	uint32_t n_part;
 	uint32_t *next_at; /* [n_unit of the trace] */
+	uint32_t *first;   /* [n_id] set that uses the unit first */
 	uint32_t *next;	   /* [n_id] of a resident unit; NOT_THERE */
 	uint32_t *n_there; /* [n_part] */
 	uint64_t **heap;   /* [n_part] next << 32 | unit, the largest first */
@@ -31,13 +32,11 @@ static uint32_t n_id_of(const struct tr_trace *t)
 	return t->head.n_moe_layer * t->head.n_expert;
 }
 
-static bool find_next(struct oracle *o)
+static void find_next(struct oracle *o)
 {
 	const struct tr_trace *t = o->t;
-	uint32_t *last = tr_calloc(n_id_of(t), sizeof(*last));
+	uint32_t *last = o->first;
 
-	if (!last)
-		return false;
 	for (uint32_t id = 0; id < n_id_of(t); id++)
 		last[id] = NEVER;
 	for (size_t s = t->n_set; s-- > 0;) {
@@ -45,11 +44,9 @@ static bool find_next(struct oracle *o)
 
 		for (uint64_t i = set->first_unit; i < set->first_unit + set->n_unit; i++) {
 			o->next_at[i] = last[t->unit[i]];
-			last[t->unit[i]] = (uint32_t)s;
+			last[t->unit[i]] = (uint32_t)s + 1;
 		}
 	}
-	free(last);
-	return true;
 }
 
 /* --- heap ------------------------------------------------------------------------------------- */
@@ -177,12 +174,30 @@ static uint32_t serve(struct oracle *o, const struct tr_trace_set *s, uint64_t *
 	return hits;
 }
 
+/* A warm start: what a replay begins with. */
+static void begin_warm(struct oracle *o)
+{
+	const struct tr_trace_units *u = &o->t->units;
+	uint32_t per_part = n_id_of(o->t) / o->n_part;
+
+	for (uint32_t i = 0; i < u->n_hot; i++) {
+		uint32_t unit = u->hot[i], part = unit / per_part;
+
+		if ((u->home && u->home[unit]) || o->n_there[part] == o->keep[part])
+			continue;
+		o->n_there[part]++;
+		o->next[unit] = o->first[unit];
+		push(o, part, (uint64_t)o->first[unit] << 32 | unit);
+	}
+}
+
 static bool alloc(struct oracle *o)
 {
 	size_t n_id = n_id_of(o->t), per_part = n_id / o->n_part;
 	bool ok = true;
 
 	o->next_at = tr_calloc(o->t->n_unit, sizeof(*o->next_at));
+	o->first = tr_calloc(n_id, sizeof(*o->first));
 	o->next = tr_calloc(n_id, sizeof(*o->next));
 	o->n_there = tr_calloc(o->n_part, sizeof(*o->n_there));
 	o->heap = tr_calloc(o->n_part, sizeof(*o->heap));
@@ -193,7 +208,7 @@ static bool alloc(struct oracle *o)
 		o->heap[i] = tr_calloc(o->cap_heap[i], sizeof(**o->heap));
 		ok = ok && o->heap[i];
 	}
-	return ok && o->next_at && o->next && o->n_there && o->heap && o->n_heap && o->cap_heap;
+	return ok && o->next_at && o->first && o->next && o->n_there && o->heap && o->n_heap && o->cap_heap;
 }
 
 static void release(struct oracle *o)
@@ -201,6 +216,7 @@ static void release(struct oracle *o)
 	for (uint32_t i = 0; o->heap && i < o->n_part; i++)
 		free(o->heap[i]);
 	free(o->next_at);
+	free(o->first);
 	free(o->next);
 	free(o->n_there);
 	free(o->heap);
@@ -213,8 +229,12 @@ int tr_oracle_run(const struct tr_trace *t, const uint32_t *keep, uint32_t n_par
 {
 	struct oracle o = { .t = t, .keep = keep, .n_part = n_part };
 	uint64_t *aside = tr_calloc(n_id_of(t), sizeof(*aside));
-	bool ok = alloc(&o) && aside && find_next(&o);
+	bool ok = alloc(&o) && aside;
 
+	if (ok) {
+		find_next(&o);
+		begin_warm(&o);
+	}
 	for (size_t s = 0; ok && s < t->n_set; s++)
 		hits[s] = serve(&o, &t->set[s], aside);
 	free(aside);

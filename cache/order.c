@@ -79,3 +79,17 @@ void tr_order_take(struct tr_entries *t, struct tr_want *want, size_t n, unsigne
 	for (size_t i = 0; i < n; i++)
 		take_missing(t, &want[i], flags, &more);
 }
+
+uint32_t tr_order_warm(struct tr_entries *t, const uint32_t *ids, uint32_t n)
+{
+	uint32_t k = t->policy.ops->uncached ? 0 : TR_MIN(n, t->cfg.n_keep);
+
+	tr_assert(!tr_entries_n_resident(t));
+	for (uint32_t i = k; i-- > 0;) {
+		bool ok = tr_entries_reserve(t, ids[i], 0);
+
+		tr_assert(ok);
+		tr_entries_unpin(t, ids[i]);
+	}
+	return k;
+}

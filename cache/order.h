@@ -37,6 +37,13 @@ enum {
  */
 void tr_order_take(struct tr_entries *t, struct tr_want *want, size_t n, unsigned flags);
 
+/*
+ * Before the first set: slots for as many of ids[0..n), hottest first, as may be kept. They enter the
+ * policy coldest first, so that where only recency counts the coldest are the first to go. Returns
+ * their number k; ids[0..k) are RESERVED without a pin, their loads are to be begun.
+ */
+uint32_t tr_order_warm(struct tr_entries *t, const uint32_t *ids, uint32_t n);
+
 #define TR_ORDER_MIN_SLOT 2 /* unless the caller says more */
 
 /* Slots of a cache that may keep n_keep entries, and of its ring for scans. min_slot 0: the above.

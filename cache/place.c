@@ -140,3 +140,19 @@ int tr_place_plan(uint32_t *home, const struct tr_catalog *catalog,
 	free(p.fill);
 	return 0;
 }
+
+void tr_place_miss_cost(float *cost, const struct tr_catalog *catalog, const uint32_t *home,
+	const struct tr_tier_speed *dram, const struct tr_tier_speed *pmem,
+	const struct tr_tier_speed *file)
+{
+	uint64_t max = catalog->unit_bytes_max;
+	double most = tr_speed_time(file, max) - tr_speed_time(dram, max);
+
+	for (size_t id = 0; id < catalog->n_unit; id++) {
+		const struct tr_tier_speed *at = home[id] == TR_HOME_FILE ? file : &pmem[home[id]];
+		uint64_t bytes = catalog->units[id].bytes;
+		double more = tr_speed_time(at, bytes) - tr_speed_time(dram, bytes);
+
+		cost[id] = most > 0 ? (float)TR_MAX(more / most, 0.0) : 1;
+	}
+}

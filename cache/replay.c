@@ -29,6 +29,7 @@ struct replay {
 	struct tr_entries *parts; /* [n_part] */
 	struct tr_want *want;	  /* [n_expert] the set */
 	uint32_t *queue;	  /* [n_expert] */
+	uint32_t *hot;		  /* [n_hot of the trace] part after part */
 	uint64_t n_tok;		  /* replayed */
 	bool counting;
 	struct tr_replay_stats *out;
@@ -98,6 +99,7 @@ static void close_all(struct replay *r)
 	free(r->ids);
 	free(r->weights);
 	tr_guide_free(r->guide);
+	free(r->hot);
 }
 
 /* The decoded units of part i, from 0, in the order of the trace. Returns how many. */
@@ -117,22 +119,62 @@ static uint64_t find_future(const struct replay *r, uint32_t i, uint32_t *future
 	return n;
 }
 
+static bool is_in_file(const struct tr_trace *t, uint32_t unit)
+{
+	return !t->units.home || !t->units.home[unit];
+}
+
+static void load(struct tr_entries *e, uint32_t id)
+{
+	tr_entries_begin_load(e, id);
+	tr_entries_end_load(e, id, true);
+}
+
+/* Hot units of part i, numbered in it; all, or those in the model file. Returns how many. */
+static uint32_t find_hot(const struct replay *r, uint32_t i, bool all, uint32_t *hot)
+{
+	const struct tr_trace_units *u = &r->t->units;
+	uint32_t per_part = n_id_of(r->t) / r->n_part, n = 0;
+
+	for (uint32_t k = 0; k < u->n_hot; k++)
+		if (u->hot[k] / per_part == i && (all || is_in_file(r->t, u->hot[k])))
+			hot[n++] = u->hot[k] % per_part;
+	return n;
+}
+
+/* What a run has in DRAM before its first token. scratch[n_hot] */
+static void warm(struct replay *r, uint32_t i, uint32_t *scratch)
+{
+	struct tr_entries *e = &r->parts[i];
+	uint32_t n = tr_order_warm(e, scratch, find_hot(r, i, false, scratch));
+
+	for (uint32_t k = 0; k < n; k++)
+		load(e, scratch[k]);
+}
+
 static int open_all(struct replay *r, uint32_t n_keep, struct tr_err *err)
 {
 	uint32_t n_expert = r->t->head.n_expert;
 	uint32_t *future = tr_calloc(r->t->n_unit, sizeof(*future));
+	uint32_t n_id = n_id_of(r->t) / r->n_part, n_hot = r->t->units.n_hot;
+	uint32_t *scratch = tr_calloc(TR_MAX(n_hot, 1u), sizeof(*scratch)), *hot;
+	const float *cost = r->t->units.cost;
 	int rc = 0;
 
 	r->parts = tr_calloc(r->n_part, sizeof(*r->parts));
 	r->want = tr_calloc(n_expert, sizeof(*r->want));
 	r->queue = tr_calloc(n_expert, sizeof(*r->queue));
-	if (!r->parts || !r->want || !r->queue || !future)
+	r->hot = hot = tr_calloc(TR_MAX(n_hot, 1u), sizeof(*r->hot));
+	if (!r->parts || !r->want || !r->queue || !r->hot || !future || !scratch)
 		rc = tr_err_set(err, TR_E_NOMEM, "no memory for a replay");
 	for (uint32_t i = 0; !rc && i < r->n_part; i++) {
-		struct tr_entries_cfg cfg = { .n_id = n_id_of(r->t) / r->n_part,
+		struct tr_entries_cfg cfg = { .n_id = n_id,
 			.n_layer_id = n_expert,
 			.numa_node = -1,
 			.policy = r->opts->policy ? r->opts->policy : "lru",
+			.miss_cost = cost ? cost + (size_t)i * n_id : NULL,
+			.hot = hot,
+			.n_hot = find_hot(r, i, true, hot),
 			.future = future,
 			.n_future = find_future(r, i, future) };
 
@@ -140,7 +182,11 @@ static int open_all(struct replay *r, uint32_t n_keep, struct tr_err *err)
 		rc = tr_entries_init(&r->parts[i], &cfg, err);
 		if (rc)
 			r->parts[i] = (struct tr_entries){ 0 };
+		else
+			warm(r, i, scratch);
+		hot += cfg.n_hot;
 	}
+	free(scratch);
 	free(future);
 	return rc;
 }
@@ -250,12 +296,6 @@ static void guide_set(struct replay *r, const struct tr_trace_set *s)
 
 /* --- sets ------------------------------------------------------------------------------------- */
 
-static void load(struct tr_entries *e, uint32_t id)
-{
-	tr_entries_begin_load(e, id);
-	tr_entries_end_load(e, id, true);
-}
-
 /* The queue of those that have a pin. Returns how many. */
 static size_t enqueue(struct replay *r, struct tr_entries *e, size_t n)
 {
@@ -283,7 +323,8 @@ static void release(struct replay *r, struct tr_entries *e, size_t n, size_t n_q
 		tr_entries_settle(e, r->want[r->queue[i]].id);
 		if (n_queued == n)
 			continue;
-		while (waiting < n && r->want[waiting].taken != TR_TAKEN_NONE)
+		while (waiting < n &&
+			(r->want[waiting].taken != TR_TAKEN_NONE || r->want[waiting].elsewhere))
 			waiting++;
 		if (waiting == n)
 			continue;
@@ -314,7 +355,9 @@ static void take_set(struct replay *r, const struct tr_trace_set *s)
 	if (guided)
 		pass_dense(r, r->t->head.layers[s->layer].layer);
 	for (uint32_t i = 0; i < s->n_unit; i++)
-		r->want[i] = (struct tr_want){ .id = unit[i] - base, .idx = i };
+		r->want[i] = (struct tr_want){ .id = unit[i] - base,
+			.idx = i,
+			.elsewhere = !is_in_file(r->t, unit[i]) };
 	tr_order_take(e, r->want, s->n_unit, s->scan ? TR_ORDER_SCAN : 0);
 	for (uint32_t i = 0; i < s->n_unit; i++)
 		n_hit += r->want[i].taken == TR_TAKEN_PIN;

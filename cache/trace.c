@@ -25,6 +25,9 @@ int tr_trace_init(struct tr_trace *t, const struct tr_trace_head *head, struct t
 void tr_trace_fini(struct tr_trace *t)
 {
 	free(t->head.layers);
+	free(t->units.home);
+	free(t->units.cost);
+	free(t->units.hot);
 	free(t->set);
 	free(t->pick);
 	free(t->weight);

@@ -37,6 +37,15 @@ struct tr_trace_head {
 	struct tr_trace_layer *layers; /* [n_moe_layer] */
 };
 
+/* What the run knew of its units before the first set; without it the same was true of all. */
+struct tr_trace_units {
+	uint8_t *home;	/* [n_id] 0: the model file, 1 + i: persistent memory i; NULL: all the file */
+	float *cost;	/* [n_id] of a miss, as in policies/policy.h; NULL: all 1 */
+	uint32_t *hot;	/* [n_hot] of a profile, the most worth having first; those in the file were in
+			 * DRAM from the start, as far as they fitted */
+	uint32_t n_hot;
+};
+
 struct tr_trace_set {
 	uint64_t first_pick; /* into pick, weight: n_pick, tokens one after the other, in router
 				rank */
@@ -59,6 +68,7 @@ struct tr_trace_scores {
 
 struct tr_trace {
 	struct tr_trace_head head;
+	struct tr_trace_units units;
 	bool complete; /* false: the recording ended without its end mark */
 	bool has_weights;
 	size_t n_set, cap_set;

@@ -17,6 +17,10 @@
  * all. They follow the set of the layer whose state they are of. An end of step has no operand. No
  * event crosses a block.
  *
+ * Units, at most once and before all events, say what the run knew of its units: flags byte (1: homes,
+ * 2: costs); homes, a byte a unit; costs, binary32 a unit; varint number of hot units, and these as
+ * varints. A run in which all units are alike writes none.
+ *
  * The end block is empty. Without it the recording was cut short.
  */
 #ifndef TR_CACHE_TRACE_FILE_H
@@ -31,7 +35,7 @@
 /* No block has more: the largest set is a chunk of tokens, each with a few experts. */
 #define TR_TRACE_BLOCK_MAX (64u << 20)
 
-enum tr_trace_block { TR_TRACE_HEAD = 1, TR_TRACE_EVENTS, TR_TRACE_END };
+enum tr_trace_block { TR_TRACE_HEAD = 1, TR_TRACE_EVENTS, TR_TRACE_END, TR_TRACE_UNITS };
 
 enum tr_trace_event {
 	TR_TRACE_SET = 1,
@@ -41,5 +45,8 @@ enum tr_trace_event {
 };
 
 #define TR_TRACE_FLAG_WEIGHTS 1u
+
+#define TR_TRACE_UNITS_HOMES 1u
+#define TR_TRACE_UNITS_COSTS 2u
 
 #endif

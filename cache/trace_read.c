@@ -10,6 +10,7 @@
 #include "cache/trace_file.h"
 #include "model/le.h"
 
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -184,6 +185,78 @@ static int read_head(struct reader *r)
 	return tr_trace_init(r->t, &h, r->err);
 }
 
+/* --- units ------------------------------------------------------------------------------------ */
+
+static bool take_costs(struct cursor *c, float *cost, uint32_t n_id)
+{
+	const uint8_t *p = take(c, 4 * (size_t)n_id);
+
+	for (uint32_t i = 0; p && i < n_id; i++) {
+		uint32_t bits = tr_le32(p + 4 * (size_t)i);
+
+		memcpy(&cost[i], &bits, sizeof(bits));
+		c->bad = c->bad || !(cost[i] >= 0 && cost[i] <= FLT_MAX);
+	}
+	return !c->bad;
+}
+
+static int compare_u32(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* n units, each at most once. scratch[n] */
+static bool take_hot(
+	struct cursor *c, uint32_t *hot, uint32_t n, uint32_t n_id, uint32_t *scratch)
+{
+	for (uint32_t i = 0; i < n; i++)
+		hot[i] = take_u32(c, n_id - 1);
+	memcpy(scratch, hot, n * sizeof(*hot));
+	qsort(scratch, n, sizeof(*scratch), compare_u32);
+	for (uint32_t i = 1; i < n; i++)
+		c->bad = c->bad || scratch[i] == scratch[i - 1];
+	return !c->bad;
+}
+
+/* Arrays are allocated once the block is known to be long enough to fill them. */
+static int read_units(struct reader *r)
+{
+	struct cursor c = { r->raw, r->n_raw, false };
+	struct tr_trace_units *u = &r->t->units;
+	uint32_t n_id = r->t->head.n_moe_layer * r->t->head.n_expert, *scratch;
+	const uint8_t *flags = take(&c, 1), *home = NULL;
+	bool with_costs = flags && *flags & TR_TRACE_UNITS_COSTS, ok;
+
+	if (u->home || u->cost || u->hot || r->t->n_set)
+		return bad(r, "units where there may be none");
+	if (flags && *flags & TR_TRACE_UNITS_HOMES)
+		home = take(&c, n_id);
+	if (c.bad || (with_costs && c.left < 4 * (size_t)n_id))
+		return bad(r, "units");
+	u->home = home ? tr_calloc(n_id, 1) : NULL;
+	u->cost = with_costs ? tr_calloc(n_id, sizeof(*u->cost)) : NULL;
+	if ((home && !u->home) || (with_costs && !u->cost))
+		goto nomem;
+	if (home)
+		memcpy(u->home, home, n_id);
+	if (with_costs && !take_costs(&c, u->cost, n_id))
+		return bad(r, "costs of units");
+	u->n_hot = take_u32(&c, n_id);
+	if (c.bad || u->n_hot > c.left)
+		return bad(r, "hot units");
+	u->hot = tr_calloc(TR_MAX(u->n_hot, 1u), sizeof(*u->hot));
+	scratch = tr_calloc(TR_MAX(u->n_hot, 1u), sizeof(*scratch));
+	ok = u->hot && scratch && take_hot(&c, u->hot, u->n_hot, n_id, scratch);
+	free(scratch);
+	if (!u->hot)
+		goto nomem;
+	return !ok || c.left ? bad(r, "hot units") : 0;
+nomem:
+	return tr_err_set(r->err, TR_E_NOMEM, "%s: no memory", r->name);
+}
+
 /* --- events ----------------------------------------------------------------------------------- */
 
 static bool fit_picks(struct reader *r, size_t n)
@@ -280,8 +353,12 @@ static int read_blocks(struct reader *r)
 			r->t->complete = true;
 			break;
 		}
-		rc = r->kind == TR_TRACE_EVENTS ? read_events(r)
-						: bad(r, "a block of no known kind");
+		if (r->kind == TR_TRACE_EVENTS)
+			rc = read_events(r);
+		else if (r->kind == TR_TRACE_UNITS)
+			rc = read_units(r);
+		else
+			rc = bad(r, "a block of no known kind");
 	}
 	return rc;
 }

@@ -18,7 +18,7 @@
 struct tr_trace_writer {
 	FILE *out;
 	char *path;
-	uint32_t n_expert, n_used;
+	uint32_t n_expert, n_used, n_id;
 	uint8_t *raw; /* the block in work */
 	size_t n_raw, cap_raw;
 	uint8_t *stored;
@@ -173,6 +173,28 @@ void tr_trace_write_step(struct tr_trace_writer *w)
 	end_event(w);
 }
 
+void tr_trace_write_units(struct tr_trace_writer *w, const struct tr_trace_units *u)
+{
+	size_t n_home = u->home ? w->n_id : 0, n_cost = u->cost ? w->n_id : 0;
+	uint32_t bits;
+
+	if (!reserve(w, 1 + n_home + 4 * n_cost + (1 + (size_t)u->n_hot) * VARINT_BYTES))
+		return;
+	put_byte(w, (uint8_t)((u->home ? TR_TRACE_UNITS_HOMES : 0) |
+			      (u->cost ? TR_TRACE_UNITS_COSTS : 0)));
+	for (size_t i = 0; i < n_home; i++)
+		put_byte(w, u->home[i]);
+	for (size_t i = 0; i < n_cost; i++) {
+		memcpy(&bits, &u->cost[i], sizeof(bits));
+		for (int shift = 0; shift < 32; shift += 8)
+			put_byte(w, (uint8_t)(bits >> shift));
+	}
+	put_varint(w, u->n_hot);
+	for (uint32_t i = 0; i < u->n_hot; i++)
+		put_varint(w, u->hot[i]);
+	flush_block(w, TR_TRACE_UNITS);
+}
+
 /* --- open and close --------------------------------------------------------------------------- */
 
 static void write_head(struct tr_trace_writer *w, const struct tr_trace_head *h)
@@ -215,6 +237,7 @@ int tr_trace_writer_open(struct tr_trace_writer **out, const char *path,
 		return tr_err_set(err, TR_E_NOMEM, "%s: no memory", path);
 	w->n_expert = head->n_expert;
 	w->n_used = head->n_used;
+	w->n_id = head->n_moe_layer * head->n_expert;
 	w->path = strdup(path);
 	if (!w->path)
 		tr_err_set(&w->err, TR_E_NOMEM, "%s: no memory", path);

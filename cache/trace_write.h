@@ -18,6 +18,9 @@ struct tr_trace_writer;
 int tr_trace_writer_open(struct tr_trace_writer **writer, const char *path,
 	const struct tr_trace_head *head, struct tr_err *err);
 
+/* Before the first event, if at all. Arrays as for n_moe_layer * n_expert units. */
+void tr_trace_write_units(struct tr_trace_writer *w, const struct tr_trace_units *units);
+
 /* A set: head.n_used experts and weights for each of n_tok tokens. layer counts MoE layers. */
 void tr_trace_write_set(struct tr_trace_writer *w, uint32_t layer, uint32_t n_tok, bool scan,
 	const uint32_t *experts, const float *weights);

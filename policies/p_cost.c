@@ -2,7 +2,7 @@
  * cost - give up what would cost least: decayed uses times the cost of a miss.
  *
  * A use d tokens ago counts 2^(-lambda d), as in lrfu; the sum is multiplied by what reading the
- * entry again takes from its home, for each byte that it occupies (cfg.miss_cost). Where all homes
+ * entry again takes from its home (cfg.miss_cost); all occupy a slot each. Where all homes
  * are equal this is lrfu. decay.h keeps the order.
  */
 #include "base/mem.h"

@@ -169,6 +169,7 @@ struct tr_engine_opts {
 				      * default foresight */
 	const char *trace;	     /* file to record routing in, see tr_trace_open; NULL: none */
 	bool trace_scores;	     /* and what routers say of all experts, ahead of time too */
+	const char *profile;	     /* activation profile: tierra-stats JSON or a trace; NULL: none */
 	const char *predictor;	     /* "NAME[,option=value...]"; default none */
 	const char *prefetch;	     /* "off", "on", "auto", and ",waste=X"; default auto */
 	const char *prefetch_budget; /* bytes read ahead at one time; default: an eighth of dram */
@@ -286,6 +287,8 @@ struct tr_stats {
 	uint64_t kv_bytes;
 	uint64_t floor_bytes;
 	uint64_t evictions;
+	uint64_t warm_units;	/* experts that a profile had read before the first token */
+	uint64_t warm_bytes;
 	uint64_t io_retries;
 	uint64_t io_fallbacks;	/* times a slower way was taken once and for all */
 	char io_method[16];	/* the one in use */

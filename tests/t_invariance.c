@@ -75,7 +75,17 @@ static const struct setting settings[] = {
 	{ "pmem by one thread of three", "avx512", "uring", "10%", "50%", "lru", 3, 16, NULL, NULL, 1 },
 };
 
+/* These begin with the hot experts of the base run. */
+static const struct setting warm_settings[] = {
+	{ "warm, 25%", "avx2", "uring", "25%", NULL, "foresight", 2, 16, NULL, NULL, 0 },
+	{ "warm, 100%", "avx2", "sync", "100%", NULL, "lru", 2, 16, NULL, NULL, 0 },
+	{ "warm, none", "avx2", "uring", "25%", NULL, "none", 2, 16, NULL, NULL, 0 },
+	{ "warm, ahead", "avx2", "threads", "10%", NULL, "pin", 2, 16, "gate", "on", 0 },
+	{ "warm, pmem a third", "avx512", "uring", "10%", "33%", "cost", 2, 16, NULL, NULL, 0 },
+};
+
 static char work_dir[4096];
+static char base_trace[4200];
 
 static uint64_t hash_floats(const float *x, size_t n)
 {
@@ -98,14 +108,17 @@ static int32_t argmax(const float *x, size_t n)
 	return (int32_t)at;
 }
 
-static void run(const char *model, const struct setting *st, struct result *out)
+/* trace: to record; profile: to begin with. */
+static void run(const char *model, const struct setting *st, const char *trace,
+	const char *profile, struct result *out)
 {
 	char pmem[4200];
 	const char *pmem_list[] = { pmem };
 	struct tr_engine_opts opts = { .model_path = model, .n_ctx = 128, .cpu = st->cpu,
 		.io = st->io, .dram = st->dram, .policy = st->policy, .n_thread = st->n_thread,
 		.n_batch = st->n_batch, .n_pmem_thread = st->n_pmem_thread,
-		.predictor = st->predictor, .prefetch = st->prefetch };
+		.predictor = st->predictor, .prefetch = st->prefetch, .trace = trace,
+		.profile = profile };
 	struct tr_engine *e;
 	struct tr_session *s;
 	struct tr_err err;
@@ -195,24 +208,33 @@ static void check_stats(const struct setting *st, const struct tr_stats *stats)
 		assert_true(dram->hits > 0 && stats->evictions == 0);
 }
 
+static void run_row(const char *model, const struct setting *row, const char *profile,
+	const struct result *want)
+{
+	struct setting st = adapt(row);
+	struct result got;
+
+	run(model, &st, NULL, profile, &got);
+	if (memcmp(got.ids, want->ids, sizeof(want->ids)))
+		fail_msg("%s: token ids differ", st.name);
+	if (got.logits_hash != want->logits_hash)
+		fail_msg("%s: the bits of the logits differ", st.name);
+	check_stats(&st, &got.stats);
+	assert_int_equal(got.stats.warm_units > 0, profile && strcmp(st.policy, "none"));
+}
+
 static void run_matrix(const char *model)
 {
 	static const struct setting base = { "base", "scalar", "sync", "100%", NULL, "lru", 1, 16,
 		NULL, NULL, 0 };
-	struct result want, got;
+	struct result want;
 	size_t i;
 
-	run(model, &base, &want);
-	for (i = 0; i < TR_ARRAY_LEN(settings); i++) {
-		struct setting st = adapt(&settings[i]);
-
-		run(model, &st, &got);
-		if (memcmp(got.ids, want.ids, sizeof(want.ids)))
-			fail_msg("%s: token ids differ", st.name);
-		if (got.logits_hash != want.logits_hash)
-			fail_msg("%s: the bits of the logits differ", st.name);
-		check_stats(&st, &got.stats);
-	}
+	run(model, &base, base_trace, NULL, &want);
+	for (i = 0; i < TR_ARRAY_LEN(settings); i++)
+		run_row(model, &settings[i], NULL, &want);
+	for (i = 0; i < TR_ARRAY_LEN(warm_settings); i++)
+		run_row(model, &warm_settings[i], base_trace, &want);
 }
 
 static char *demo_path(void)
@@ -252,6 +274,7 @@ int main(void)
 	const char *build = getenv("TR_BUILDDIR");
 
 	snprintf(work_dir, sizeof(work_dir), "%s/tests/invariance.dir", build ? build : "/tmp");
+	snprintf(base_trace, sizeof(base_trace), "%s/base.trace", work_dir);
 	mkdir(work_dir, 0755);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -186,6 +186,69 @@ static void add_random(struct tr_trace *t, uint64_t *seed, uint32_t n_used, bool
 	tr_trace_end_step(t);
 }
 
+/* The run began with some of these in DRAM; which, changes with n. */
+static void set_hot(struct tr_trace *t, uint32_t n)
+{
+	uint32_t n_id = t->head.n_moe_layer * t->head.n_expert;
+
+	free(t->units.hot);
+	t->units.hot = tr_calloc(n_id, sizeof(*t->units.hot));
+	assert_non_null(t->units.hot);
+	t->units.n_hot = TR_MIN(n, n_id);
+	for (uint32_t i = 0; i < t->units.n_hot; i++)
+		t->units.hot[i] = (i + n) % n_id;
+}
+
+static void a_replay_begins_with_the_hot_units_that_fit(void **state)
+{
+	struct tr_trace *t = new_trace(2, 8);
+
+	(void)state;
+	ADD(t, 0, 5, 6, 7);
+	ADD(t, 1, 0, 1);
+	set_hot(t, 5); /* 5 6 7 of layer 0, 0 1 of layer 1 */
+	assert_int_equal(replay(t, "lru", "5", 0, false).n_hit, 5);
+	assert_int_equal(replay(t, "lru", "2", 0, false).n_hit, 2);
+	assert_int_equal(replay(t, "lru", "4", 0, true).n_hit, 4);
+	assert_int_equal(replay(t, "none", "5", 0, false).n_hit, 0);
+	assert_int_equal(optimum(t, "5", false), 5);
+	tr_trace_close(t);
+}
+
+static void units_in_persistent_memory_take_no_slot(void **state)
+{
+	static const uint8_t home[8] = { [5] = 1 };
+	struct tr_trace *t = new_trace(1, 8);
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		ADD(t, 0, 4, 5, 6);
+	set_hot(t, 4);
+	t->units.home = tr_calloc(8, 1);
+	memcpy(t->units.home, home, 8);
+	assert_int_equal(replay(t, "lru", "2", 0, false).n_hit, 6);
+	assert_int_equal(replay(t, "lru", "2", 0, false).n_request, 9);
+	tr_trace_close(t);
+}
+
+static void a_policy_hears_what_a_miss_costs(void **state)
+{
+	static const float cost[4] = { 1, 0.1f, 1, 1 };
+	struct tr_trace *t = new_trace(1, 4);
+
+	(void)state;
+	ADD(t, 0, 0);
+	ADD(t, 0, 1);
+	ADD(t, 0, 1);
+	ADD(t, 0, 2); /* least used 0, cheapest 1 */
+	ADD(t, 0, 0);
+	assert_int_equal(replay(t, "cost", "2", 0, false).n_hit, 1);
+	t->units.cost = tr_calloc(4, sizeof(float));
+	memcpy(t->units.cost, cost, sizeof(cost));
+	assert_int_equal(replay(t, "cost", "2", 0, false).n_hit, 2);
+	tr_trace_close(t);
+}
+
 static void no_policy_beats_the_optimum(void **state)
 {
 	static const char *const cache[] = { "0", "1", "3", "6", "12", "20", "40%", "100%" };
@@ -196,6 +259,7 @@ static void no_policy_beats_the_optimum(void **state)
 		bool scans = round % 2, per_layer = round % 3 == 2;
 		struct tr_trace *t = new_trace(1 + (uint32_t)round % 4, 16);
 
+		set_hot(t, round % 4 ? 0 : 2 + (uint32_t)round);
 		for (int i = 0; i < 400; i++)
 			add_random(t, &seed, 1 + (uint32_t)round / 3, scans && i % 10 == 0);
 		for (size_t c = 0; c < TR_ARRAY_LEN(cache); c++) {
@@ -219,10 +283,12 @@ enum { TINY = 6, KEEP = 3, N_MASK = 1 << TINY };
 /* Best hits by trying every choice of what stays. */
 static int try_all(const struct tr_trace *t)
 {
-	int best[N_MASK], next[N_MASK], most = 0;
+	int best[N_MASK], next[N_MASK], most = 0, start = 0;
 
+	for (uint32_t i = 0; i < TR_MIN(t->units.n_hot, (uint32_t)KEEP); i++)
+		start |= 1 << t->units.hot[i];
 	for (int m = 0; m < N_MASK; m++)
-		best[m] = m ? -1 : 0;
+		best[m] = m == start ? 0 : -1;
 	for (size_t s = 0; s < t->n_set; s++) {
 		int set = 0;
 
@@ -253,6 +319,7 @@ static void the_optimum_is_that_of_trying_everything(void **state)
 	for (int round = 0; round < 60; round++) {
 		struct tr_trace *t = new_trace(1, TINY);
 
+		set_hot(t, (uint32_t)round % (KEEP + 2));
 		for (int i = 0; i < 25; i++)
 			add_random(t, &seed, 1 + draw(&seed, KEEP), false);
 		assert_int_equal(optimum(t, "3", false), try_all(t));
@@ -268,6 +335,9 @@ int main(void)
 		cmocka_unit_test(one_cache_spans_all_layers_unless_told),
 		cmocka_unit_test(sizes_are_percent_count_or_bytes),
 		cmocka_unit_test(warming_is_not_counted),
+		cmocka_unit_test(a_replay_begins_with_the_hot_units_that_fit),
+		cmocka_unit_test(units_in_persistent_memory_take_no_slot),
+		cmocka_unit_test(a_policy_hears_what_a_miss_costs),
 		cmocka_unit_test(a_scan_does_not_wash_out_the_cache),
 		cmocka_unit_test(no_policy_beats_the_optimum),
 		cmocka_unit_test(the_optimum_is_that_of_trying_everything),

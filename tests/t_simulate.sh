@@ -41,8 +41,11 @@ every_policy()
 
 replays()
 {
-	record "$1" "$2"
-	run 0 simulate "$dir/trace" --policy "$2" --cache "$1" --json
+	size=$1
+	policy=$2
+	shift 2
+	record "$size" "$policy" "$@"
+	run 0 simulate "$dir/trace" --policy "$policy" --cache "$size" --json
 	json '[j["results"][0][k] for k in ("hits", "requests", "evictions")] == [
 		run["tiers"][0]["hits"], run["tiers"][0]["hits"] + run["tiers"][0]["misses"],
 		run["engine"]["evictions"]]'
@@ -120,6 +123,29 @@ replays_io_methods()
 		record 3% lfu --io "$io"
 		run 0 simulate "$dir/trace" --policy lfu --cache 3% --json
 		json 'j["results"][0]["hits"] == run["tiers"][0]["hits"]'
+	done
+}
+
+# A profile, made by a run of another text: its experts are there from the start, here and there.
+replays_warm()
+{
+	if [ ! -f "$dir/profile" ]; then
+		run 0 generate -m "$model" -p "Old dogs run" -n 20 --ignore-eos -q --trace "$dir/profile"
+	fi
+	for size in 3% 25%; do
+		replays "$size" "$1" --profile "$dir/profile"
+		[ "$1" = none ] ||
+			json 'run["engine"]["warm_experts"] == j["results"][0]["capacity_experts"]'
+	done
+}
+
+replays_persistent_memory()
+{
+	mkdir -p "$dir/pmem"
+	for policy in lru cost foresight pin none; do
+		replays 10% "$policy" --pmem "$dir/pmem:33%"
+		replays 10% "$policy" --pmem "$dir/pmem:33%" --profile "$dir/profile"
+		json 'run["tiers"][1]["hits"] > 0'
 	done
 }
 
@@ -202,6 +228,7 @@ every_policy >"$dir/policies"
 test_that "there are policies to replay" test -s "$dir/policies"
 while read -r policy; do
 	test_that "a run under $policy is replayed exactly" replays_at_all_sizes "$policy"
+	test_that "a warm start under $policy is replayed exactly" replays_warm "$policy"
 done <"$dir/policies"
 every_predictor >"$dir/predictors"
 test_that "there are predictors to replay" test -s "$dir/predictors"
@@ -210,6 +237,7 @@ while read -r predictor; do
 done <"$dir/predictors"
 test_that "what is foreseen changes what is evicted" hints_matter
 test_that "router scores are recorded without a predictor" scores_need_no_predictor
+test_that "a run with persistent memory is replayed exactly" replays_persistent_memory
 test_that "a cache of so many bytes is the same in both" replays_bytes
 test_that "the order in which reads end changes nothing" replays_io_methods
 test_that "a trace that was cut short is replayed" reads_cut_trace

@@ -232,6 +232,72 @@ static void what_is_written_of_few_experts_is_read(void **state)
 	assert_round_trip(*state, 64);
 }
 
+/* A trace of one set with units, or with a second block of them. */
+static void write_units(struct bed *b, const struct tr_trace_units *u, int n_block)
+{
+	static const uint32_t experts[N_USED] = { 0, 1, 2, 3 };
+	static const float weights[N_USED];
+	struct tr_trace_writer *w;
+
+	describe(b, 8);
+	assert_int_equal(tr_trace_writer_open(&w, b->path, &b->head, NULL), 0);
+	for (int i = 0; i < n_block; i++)
+		tr_trace_write_units(w, u);
+	tr_trace_write_set(w, 0, 1, false, experts, weights);
+	assert_int_equal(tr_trace_writer_close(w, NULL), 0);
+}
+
+static void what_the_run_knew_of_its_units_is_read(void **state)
+{
+	enum { N_ID = N_LAYER * 8 };
+	static uint8_t home[N_ID] = { [3] = 2, [4] = 1 };
+	static float cost[N_ID] = { [0] = 1, [5] = 0.25f };
+	static uint32_t hot[] = { 23, 0, 7 };
+	struct bed *b = *state;
+	struct tr_trace t;
+
+	for (int with = 0; with < 8; with++) {
+		struct tr_trace_units u = { with & 1 ? home : NULL, with & 2 ? cost : NULL, hot,
+			with & 4 ? 3 : 0 };
+
+		tr_trace_fini(&b->expected);
+		write_units(b, &u, 1);
+		assert_int_equal(read_path(&t, b->path, NULL), 0);
+		assert_true(t.complete && t.n_set == 1);
+		assert_int_equal(t.units.home != NULL, with & 1);
+		assert_int_equal(t.units.cost != NULL, (with & 2) / 2);
+		assert_int_equal(t.units.n_hot, u.n_hot);
+		if (with & 1)
+			assert_memory_equal(t.units.home, home, sizeof(home));
+		if (with & 2)
+			assert_memory_equal(t.units.cost, cost, sizeof(cost));
+		assert_memory_equal(t.units.hot, hot, u.n_hot * sizeof(*hot));
+		tr_trace_fini(&t);
+	}
+}
+
+static void units_that_make_no_sense_are_refused(void **state)
+{
+	static uint32_t twice[] = { 1, 2, 1 }, beyond[] = { 24 }, fine[] = { 1 };
+	static float below[N_LAYER * 8] = { -1 };
+	const struct {
+		struct tr_trace_units u;
+		int n_block;
+	} bad[] = { { { .hot = twice, .n_hot = 3 }, 1 }, { { .hot = beyond, .n_hot = 1 }, 1 },
+		{ { .cost = below, .hot = fine, .n_hot = 1 }, 1 },
+		{ { .hot = fine, .n_hot = 1 }, 2 } };
+	struct bed *b = *state;
+	struct tr_trace t;
+	struct tr_err err;
+
+	for (size_t i = 0; i < TR_ARRAY_LEN(bad); i++) {
+		tr_trace_fini(&b->expected);
+		write_units(b, &bad[i].u, bad[i].n_block);
+		assert_int_equal(read_path(&t, b->path, &err), TR_E_FORMAT);
+		assert_err_has(&err, "units");
+	}
+}
+
 static void an_id_takes_a_few_bytes(void **state)
 {
 	struct bed *b = *state;
@@ -421,6 +487,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_written_is_read, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			what_is_written_of_few_experts_is_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			what_the_run_knew_of_its_units_is_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			units_that_make_no_sense_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_id_takes_a_few_bytes, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			a_file_cut_anywhere_is_read_to_its_last_block, setup, teardown),

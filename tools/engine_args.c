@@ -22,6 +22,7 @@ enum {
 	KEY_PREDICTOR,
 	KEY_PREFETCH,
 	KEY_PREFETCH_BUDGET,
+	KEY_PROFILE,
 };
 
 static const struct argp_option options[] = {
@@ -41,6 +42,10 @@ static const struct argp_option options[] = {
 	{ "policy", KEY_POLICY, "NAME[,OPTION=VALUE]", 0,
 		"order of eviction, see `tierra policies`, or a path to a shared object with one "
 		"(default foresight)",
+		2 },
+	{ "profile", KEY_PROFILE, "FILE", 0,
+		"statistics (--stats) or a trace of earlier runs: the experts used most are placed "
+		"first, and in memory before the first token",
 		2 },
 	{ "predictor", KEY_PREDICTOR, "NAME[,OPTION=VALUE]", 0,
 		"foresees which experts are used soon (default none)", 2 },
@@ -179,6 +184,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_POLICY:
 		check_policy(state, arg);
 		o->policy = arg;
+		break;
+	case KEY_PROFILE:
+		o->profile = arg;
 		break;
 	case KEY_PREDICTOR:
 		o->predictor = arg;

@@ -85,10 +85,11 @@ json_t *tr_report_json_tier(const struct tr_tier_stats *t)
 
 static json_t *json_engine(const struct tr_stats *s)
 {
-	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "policy", s->policy,
+	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "policy", s->policy,
 		"cpu", s->cpu, "io", s->io_method, "threads", (int)s->n_thread, "resident_bytes",
 		(json_int_t)s->resident_bytes, "kv_bytes", (json_int_t)s->kv_bytes, "floor_bytes",
-		(json_int_t)s->floor_bytes, "evictions", (json_int_t)s->evictions, "io_retries",
+		(json_int_t)s->floor_bytes, "evictions", (json_int_t)s->evictions, "warm_experts",
+		(json_int_t)s->warm_units, "warm_bytes", (json_int_t)s->warm_bytes, "io_retries",
 		(json_int_t)s->io_retries, "io_fallbacks", (json_int_t)s->io_fallbacks);
 }
 
@@ -300,6 +301,8 @@ void tr_report_print(const struct tr_report *r, FILE *out)
 	fprintf(out, "%-8s %s\n", "stopped", r->stop_reason);
 	fprintf(out, "%-8s policy %s, cpu %s, io %s, %u threads, %" PRIu64 " evictions", "engine",
 		s->policy, s->cpu, s->io_method, s->n_thread, s->evictions);
+	if (s->warm_units)
+		fprintf(out, ", %" PRIu64 " experts warm at the start", s->warm_units);
 	if (s->io_retries || s->io_fallbacks)
 		fprintf(out, ", %" PRIu64 " reads retried, %" PRIu64 " fallbacks", s->io_retries,
 			s->io_fallbacks);

@@ -86,6 +86,10 @@ static int open_cache(struct tr_engine *e, const char *policy, struct tr_err *er
 		.policy = policy ? policy : DEFAULT_POLICY,
 		.stores = e->stores,
 		.n_store = e->n_store,
+		.home = e->setup.home,
+		.miss_cost = e->setup.miss_cost,
+		.hot = e->setup.hot,
+		.n_hot = e->setup.n_hot,
 		.prefetch = e->setup.prefetch,
 		.prefetch_auto = e->setup.prefetch_auto,
 		.prefetch_waste = e->setup.prefetch_waste,
@@ -103,6 +107,27 @@ static void name_model(const struct tr_engine *e, char *name, size_t cap)
 	const char *path = e->setup.model->shards[0].path, *slash = strrchr(path, '/');
 
 	snprintf(name, cap, "%s", slash ? slash + 1 : path);
+}
+
+/* What a replay must know of the units, unless all are alike. */
+static int trace_units(struct tr_engine *e, struct tr_err *err)
+{
+	const struct tr_setup *s = &e->setup;
+	size_t n_unit = s->catalog->n_unit;
+	struct tr_trace_units units = { .cost = s->miss_cost, .hot = s->hot, .n_hot = s->n_hot };
+	bool alike = !s->n_hot;
+
+	units.home = tr_calloc(n_unit, sizeof(*units.home));
+	if (!units.home)
+		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
+	for (size_t i = 0; i < n_unit; i++) {
+		units.home[i] = s->home[i] == TR_HOME_FILE ? 0 : (uint8_t)(1 + s->home[i]);
+		alike = alike && !units.home[i] && s->miss_cost[i] == 1;
+	}
+	if (!alike)
+		tr_trace_write_units(e->trace, &units);
+	free(units.home);
+	return 0;
 }
 
 struct tr_trace_head tr_engine_trace_head(const struct tr_engine *e)
@@ -138,7 +163,14 @@ static int open_trace(struct tr_engine *e, const char *path, struct tr_err *err)
 		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
 	rc = tr_trace_writer_open(&e->trace, path, &head, err);
 	free(head.layers);
-	return rc;
+	return rc ? rc : trace_units(e, err);
+}
+
+static int warm(struct tr_engine *e, struct tr_err *err)
+{
+	const struct tr_engine_opts *o = &e->opts;
+
+	return e->cache ? tr_cache_warm(e->cache, o->progress, o->progress_ctx, err) : 0;
 }
 
 static int open_counter(struct tr_engine *e, struct tr_err *err)
@@ -229,7 +261,8 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 		(rc = open_foresee(e, err)) || (rc = open_counter(e, err)) ||
 		(rc = tr_resident_load(&e->resident, e->setup.model, e->io, e->files,
 			 opts->progress, opts->progress_ctx, err)) ||
-		(rc = e->setup.arch->attach(e->setup.am, e->resident, err))) {
+		(rc = e->setup.arch->attach(e->setup.am, e->resident, err)) ||
+		(rc = warm(e, err))) {
 		tr_engine_close(e);
 		return rc;
 	}

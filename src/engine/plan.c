@@ -4,7 +4,6 @@
 #include "engine/plan.h"
 #include "base/mem.h"
 #include "base/opt.h"
-#include "cache/place.h"
 #include "cuda/device.h"
 
 #include <stdio.h>
@@ -175,6 +174,25 @@ static int place(struct tr_setup *s, struct tr_err *err)
 	return tr_place_plan(s->home, s->catalog, tiers, s->n_pmem, err);
 }
 
+/* Who is worth having in DRAM: by profile, and by what a miss costs at the home. */
+static int rank(struct tr_setup *s, struct tr_err *err)
+{
+	const struct tr_tier_speed dram = TR_SPEED_DRAM, file = TR_SPEED_NVME;
+	struct tr_tier_speed pmem[TR_MAX_TIER];
+	size_t i, n_unit = s->catalog->n_unit;
+
+	for (i = 0; i < s->n_pmem; i++)
+		pmem[i] = TR_SPEED_PMEM;
+	s->miss_cost = tr_calloc(n_unit, sizeof(*s->miss_cost));
+	s->hot = tr_calloc(n_unit, sizeof(*s->hot));
+	if (!s->miss_cost || !s->hot)
+		return tr_err_set(err, TR_E_NOMEM, "plan: out of memory");
+	tr_place_miss_cost(s->miss_cost, s->catalog, s->home, &dram, pmem, &file);
+	if (!s->profile.rate)
+		return 0;
+	return tr_profile_sort(s->hot, &s->n_hot, &s->profile, s->miss_cost, n_unit, err);
+}
+
 static void describe_tiers(struct tr_setup *s)
 {
 	struct tr_plan *p = &s->plan;
@@ -249,8 +267,12 @@ int tr_setup_open(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *e
 		rc = parse_prefetch(s, o, err);
 	for (i = 0; i < o->n_pmem && !rc; i++)
 		rc = parse_pmem(s, o->pmem[i], err);
+	if (!rc && o->profile)
+		rc = tr_profile_open(&s->profile, o->profile, s->model, s->catalog, err);
 	if (!rc)
 		rc = place(s, err);
+	if (!rc)
+		rc = rank(s, err);
 	if (rc)
 		goto fail;
 	describe_tiers(s);
@@ -269,6 +291,9 @@ void tr_setup_close(struct tr_setup *s)
 	for (i = 0; i < s->n_pmem; i++)
 		free(s->pmem[i].dir);
 	free(s->home);
+	free(s->miss_cost);
+	free(s->hot);
+	tr_profile_close(&s->profile);
 	tr_catalog_free(s->catalog);
 	tr_model_close(s->model);
 	memset(s, 0, sizeof(*s));

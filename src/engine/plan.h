@@ -7,7 +7,9 @@
 #ifndef TR_ENGINE_PLAN_H
 #define TR_ENGINE_PLAN_H
 
+#include "cache/place.h"
 #include "engine/arch.h"
+#include "engine/profile.h"
 
 struct tr_pmem_opt {
 	char *dir;
@@ -24,6 +26,10 @@ struct tr_setup {
 	uint32_t *home;	    /* [n_unit] index of the persistent memory, or TR_HOME_FILE */
 	size_t n_pmem;
 	struct tr_pmem_opt pmem[TR_MAX_TIER];
+	struct tr_profile profile; /* rate NULL: none was given */
+	float *miss_cost;   /* [n_unit] see tr_place_miss_cost */
+	uint32_t *hot;	    /* [n_hot] of the profile, the most worth having in DRAM first */
+	uint32_t n_hot;
 	uint64_t dram_bytes;
 	const char *predictor;	 /* of the options; NULL: none */
 	bool prefetch, prefetch_auto;
