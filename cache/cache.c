@@ -452,10 +452,22 @@ static struct tr_tier_stats *add_tier(
 	return t;
 }
 
+/* A policy from a shared object is told by the name of its file. */
+static const char *without_folder(const char *spec)
+{
+	size_t n = strcspn(spec, ",");
+
+	while (n && spec[n - 1] != '/')
+		n--;
+	return spec + n;
+}
+
 static void tier_stats_locked(const struct tr_cache *c, struct tr_stats *out)
 {
 	struct tr_tier_stats *t = add_tier(out, "dram", "", &c->dram);
 
+	snprintf(t->policy, sizeof(t->policy), "%.*s", (int)sizeof(t->policy) - 1,
+		without_folder(c->policy));
 	t->capacity_bytes = c->cfg.dram_bytes;
 	t->used_bytes = tr_entries_n_resident(&c->entries) * c->slot_bytes;
 	for (size_t i = 0; i < c->cfg.n_store; i++) {
@@ -472,16 +484,6 @@ static void tier_stats_locked(const struct tr_cache *c, struct tr_stats *out)
 	tr_prefetch_stats(&c->ahead.control, &out->prefetch);
 }
 
-/* A policy from a shared object is told by the name of its file. */
-static const char *without_folder(const char *spec)
-{
-	size_t n = strcspn(spec, ",");
-
-	while (n && spec[n - 1] != '/')
-		n--;
-	return spec + n;
-}
-
 void tr_cache_stats(const struct tr_cache *c, struct tr_stats *out)
 {
 	struct tr_mutex *lock = (struct tr_mutex *)&c->lock;
@@ -491,8 +493,7 @@ void tr_cache_stats(const struct tr_cache *c, struct tr_stats *out)
 	tr_mutex_lock(lock);
 	tier_stats_locked(c, out);
 	tr_mutex_unlock(lock);
-	snprintf(out->policy, sizeof(out->policy), "%.*s", (int)sizeof(out->policy) - 1,
-		without_folder(c->policy));
+	memcpy(out->policy, out->tier[0].policy, sizeof(out->policy));
 	tr_io_stats(c->cfg.io, &io);
 	snprintf(out->io_method, sizeof(out->io_method), "%s", io.method);
 	out->io_retries = io.retries;

@@ -108,6 +108,9 @@ int tr_policy_open(struct tr_policy *policy, const char *spec, const struct tr_p
 	struct tr_err *err);
 void tr_policy_close(struct tr_policy *policy);
 
+/* The spec names a policy that there is, or a path; neither its options nor the object are looked at. */
+int tr_policy_known(const char *spec, struct tr_err *err);
+
 /* Loads a policy from the shared object at path; *plugin is closed with tr_policy_unload when ops
  * are no longer used. A wrong ABI number and a missing member are refused by name. */
 int tr_policy_load(const struct tr_policy_ops **ops, void **plugin, const char *path,

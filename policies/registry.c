@@ -66,6 +66,13 @@ static int refuse_name(const char *spec, size_t n, struct tr_err *err)
 		list);
 }
 
+int tr_policy_known(const char *spec, struct tr_err *err)
+{
+	size_t n = strcspn(spec, ",");
+
+	return memchr(spec, '/', n) || find(spec, n) ? 0 : refuse_name(spec, n, err);
+}
+
 static int set_option(void *ctx, const char *key, const char *value, struct tr_err *err)
 {
 	struct tr_policy *policy = ctx;

@@ -166,7 +166,7 @@ struct tr_engine_opts {
 	const char *const *pmem;     /* persistent memory: "PATH" or "PATH:SIZE" */
 	size_t n_pmem;
 	const char *policy;	     /* "NAME[,option=value...]" of the DRAM tier, or "./PATH.so[,...]";
-				      * default foresight */
+				      * default foresight. By tier: "dram=NAME[,...],vram=NAME[,...]" */
 	const char *trace;	     /* file to record routing in, see tr_trace_open; NULL: none */
 	bool trace_scores;	     /* and what routers say of all experts, ahead of time too */
 	const char *profile;	     /* activation profile: tierra-stats JSON or a trace; NULL: none */
@@ -233,6 +233,7 @@ TR_API int tr_engine_plan_units(const struct tr_engine_opts *opts,
 /* Counters since the engine was opened. */
 struct tr_tier_stats {
 	char name[80];
+	char policy[80];  /* name and options, cut to fit; "" where nothing is given up */
 	uint64_t capacity_bytes;
 	uint64_t used_bytes;
 	uint64_t hits;	  /* expert uses served from here */
@@ -544,6 +545,9 @@ struct tr_policy_info {
 };
 
 TR_API size_t tr_n_policy(void);
+/* Tiers and names of a tr_engine_opts.policy are known. Options and shared objects are looked at when an
+ * engine opens. */
+TR_API int tr_policy_check(const char *text, struct tr_err *err);
 TR_API void tr_policy_info(size_t i, struct tr_policy_info *out);
 
 struct tr_predictor_info {

@@ -84,7 +84,7 @@ usage_errors()
 unknown_policy()
 {
 	run 2 generate -m "$model" -p x --policy mru
-	says "'mru' is none of: "
+	says "'mru' is not known; there are "
 	for policy in none lru lfu; do
 		says "$policy"
 	done
@@ -323,6 +323,23 @@ with_python()
 }
 
 test_that "help and version" help_and_version
+policy_by_tier()
+{
+	generate 0 -p "$prompt" -n 12 -q
+	mv "$dir/out" "$dir/text"
+	generate 0 -p "$prompt" -n 12 --dram 25% --policy vram=lfuda,dram=lrfu,lambda=0.5
+	cmp "$dir/out" "$dir/text"
+	says "policy lrfu,lambda=0.5"
+	says "vram=lfuda: there is no VRAM tier, so it has no effect"
+	run 2 generate -m "$model" -p x --policy gpu=lru
+	says "tier 'gpu' is not known"
+	run 2 generate -m "$model" -p x --policy dram=lru,vram=mru
+	says "'mru' is not known"
+	generate 1 -p x --policy dram=lru,vram=lrfu,share=2
+	says "vram="
+	says "no option 'share'"
+}
+
 test_that "an unknown command lists the commands" unknown_command
 test_that "usage errors name the option" usage_errors
 policy_from_a_shared_object()
@@ -336,6 +353,7 @@ policy_from_a_shared_object()
 }
 
 test_that "a policy is loaded from a shared object" policy_from_a_shared_object
+test_that "each tier may have a policy of its own" policy_by_tier
 test_that "an unknown policy lists the policies" unknown_policy
 test_that "missing and broken files are named" missing_files
 test_that "a prompt longer than the context is told with both numbers" prompt_too_long

@@ -1,6 +1,5 @@
 /* t_profile.c - activation profiles: from statistics and traces, and what is refused. */
 #include "test.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "engine/profile.h"
 
@@ -15,16 +14,7 @@ struct bed {
 	struct tr_catalog catalog;
 	char fingerprint[TR_FINGERPRINT_BYTES];
 	char path[32];
-	char warning[512];
 };
-
-static void keep_warning(void *ctx, enum tr_log_level level, const char *msg)
-{
-	struct bed *b = ctx;
-
-	if (level == TR_LOG_WARN)
-		snprintf(b->warning, sizeof(b->warning), "%s", msg);
-}
 
 /* The fingerprint is that of the demo model, the shape of its own. */
 static int setup(void **state)
@@ -48,7 +38,6 @@ static int setup(void **state)
 	if (fd < 0)
 		return -1;
 	close(fd);
-	tr_log_set(keep_warning, b);
 	*state = b;
 	return 0;
 }
@@ -57,7 +46,6 @@ static int teardown(void **state)
 {
 	struct bed *b = *state;
 
-	tr_log_set(NULL, NULL);
 	unlink(b->path);
 	tr_model_close(b->model);
 	free(b);
@@ -108,7 +96,7 @@ static void counts_become_uses_a_token(void **state)
 		"\"prefill_uses\": [2, 0, 0, 4]}]}");
 	assert_memory_equal(read_rates(b, &p),
 		((const float[]){ 1.5f, 0.5f, 0, 0, 0.5f, 0.25f, 0.25f, 1 }), N_UNIT * 4);
-	assert_string_equal(b->warning, "");
+	assert_false(p.of_other_weights);
 	tr_profile_close(&p);
 }
 
@@ -134,7 +122,7 @@ static void a_trace_is_a_profile(void **state)
 	tr_profile_close(&p);
 }
 
-static void other_weights_are_only_warned_about(void **state)
+static void other_weights_are_told_and_taken(void **state)
 {
 	struct bed *b = *state;
 	struct tr_profile p;
@@ -147,10 +135,9 @@ static void other_weights_are_only_warned_about(void **state)
 			", {\"layer\": 3, \"uses\": [1, 1, 0, 0]}]}",
 			same ? b->fingerprint : "0123");
 		put(b, text);
-		b->warning[0] = '\0';
 		read_rates(b, &p);
+		assert_int_equal(p.of_other_weights, !same);
 		tr_profile_close(&p);
-		assert_int_equal(strstr(b->warning, "other weights") != NULL, !same);
 	}
 }
 
@@ -189,7 +176,7 @@ static void a_missing_file_is_named(void **state)
 static void the_hottest_come_first_and_the_unused_not_at_all(void **state)
 {
 	float rate[] = { 0.5f, 0, 2, 1, 0.5f }, worth[] = { 1, 1, 0.25f, 1, 1 };
-	struct tr_profile p = { rate };
+	struct tr_profile p = { .rate = rate };
 	uint32_t hot[5], n;
 
 	(void)state;
@@ -206,7 +193,7 @@ int main(void)
 		test(counts_become_uses_a_token),
 		test(a_layer_that_nobody_visited_is_even),
 		test(a_trace_is_a_profile),
-		test(other_weights_are_only_warned_about),
+		test(other_weights_are_told_and_taken),
 		test(what_does_not_fit_is_named),
 		test(a_missing_file_is_named),
 		test(the_hottest_come_first_and_the_unused_not_at_all),

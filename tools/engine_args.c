@@ -39,9 +39,9 @@ static const struct argp_option options[] = {
 	{ "pmem-threads", KEY_PMEM_THREADS, "N", 0,
 		"threads that read persistent memory at a time (default: all)", 2 },
 	{ "vram", KEY_VRAM, "SIZE", 0, "GPU memory for experts (0 without CUDA)", 2 },
-	{ "policy", KEY_POLICY, "NAME[,OPTION=VALUE]", 0,
+	{ "policy", KEY_POLICY, "[TIER=]NAME[,OPTION=VALUE]", 0,
 		"order of eviction, see `tierra policies`, or a path to a shared object with one "
-		"(default foresight)",
+		"(default foresight); by tier: dram=NAME,vram=NAME",
 		2 },
 	{ "profile", KEY_PROFILE, "FILE", 0,
 		"statistics (--stats) or a trace of earlier runs: the experts used most are placed "
@@ -106,28 +106,10 @@ static const char *choice(const struct argp_state *state, const char *what, cons
 
 static void check_policy(const struct argp_state *state, const char *text)
 {
-	size_t len = strcspn(text, ",");
-	char *names = NULL;
-	size_t names_bytes;
-	struct tr_policy_info info;
-	FILE *f;
+	struct tr_err err;
 
-	if (memchr(text, '/', len)) /* a shared object, opened with the engine */
-		return;
-	for (size_t i = 0; i < tr_n_policy(); i++) {
-		tr_policy_info(i, &info);
-		if (strlen(info.name) == len && !memcmp(info.name, text, len))
-			return;
-	}
-	f = open_memstream(&names, &names_bytes);
-	for (size_t i = 0; f && i < tr_n_policy(); i++) {
-		tr_policy_info(i, &info);
-		fprintf(f, "%s%s", i ? ", " : "", info.name);
-	}
-	if (f)
-		fclose(f);
-	argp_error(state, "--policy: '%.*s' is none of: %s; a path to a shared object has a slash",
-		(int)len, text, names ? names : "");
+	if (tr_policy_check(text, &err))
+		argp_error(state, "%s", err.msg);
 }
 
 static void add_pmem(const struct argp_state *state, struct tr_engine_args *a, const char *text)

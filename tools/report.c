@@ -75,8 +75,9 @@ static json_t *json_phase(const struct tr_phase_time *t)
 
 json_t *tr_report_json_tier(const struct tr_tier_stats *t)
 {
-	return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "name",
-		tr_json_text(t->name, strlen(t->name)), "capacity_bytes",
+	return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "name",
+		tr_json_text(t->name, strlen(t->name)), "policy",
+		tr_json_text(t->policy, strlen(t->policy)), "capacity_bytes",
 		(json_int_t)t->capacity_bytes, "used_bytes", (json_int_t)t->used_bytes, "hits",
 		(json_int_t)t->hits, "misses", (json_int_t)t->misses, "joins",
 		(json_int_t)t->joins, "bytes", (json_int_t)t->bytes, "wait_ms",

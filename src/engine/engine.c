@@ -73,8 +73,9 @@ static int open_stores(struct tr_engine *e, struct tr_err *err)
 	return 0;
 }
 
-static int open_cache(struct tr_engine *e, const char *policy, struct tr_err *err)
+static int open_cache(struct tr_engine *e, struct tr_err *err)
 {
+	const char *policy = e->setup.policies.spec[TR_POLICY_DRAM];
 	struct tr_cache_cfg cfg = {
 		.catalog = e->setup.catalog,
 		.io = e->io,
@@ -99,6 +100,17 @@ static int open_cache(struct tr_engine *e, const char *policy, struct tr_err *er
 	if (!e->setup.catalog->n_unit)
 		return 0;
 	return tr_cache_open(&e->cache, &cfg, err);
+}
+
+static void warn_of_settings(const struct tr_engine *e)
+{
+	const char *vram = e->setup.policies.spec[TR_POLICY_VRAM];
+
+	if (vram)
+		tr_warn("--policy vram=%s: there is no VRAM tier, so it has no effect", vram);
+	if (e->setup.profile.of_other_weights)
+		tr_warn("--profile %s: it was made with other weights of the same shape",
+			e->opts.profile);
 }
 
 /* The last component of the model's path, as far as it fits. */
@@ -257,7 +269,7 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 		(rc = tr_tokenizer_new(&e->tok, e->setup.model, err)) ||
 		(rc = check_vocab(e, err)) || (rc = open_machinery(e, err)) ||
 		(rc = open_files(e, err)) || (rc = open_stores(e, err)) ||
-		(rc = open_cache(e, opts->policy, err)) || (rc = open_trace(e, opts->trace, err)) ||
+		(rc = open_cache(e, err)) || (rc = open_trace(e, opts->trace, err)) ||
 		(rc = open_foresee(e, err)) || (rc = open_counter(e, err)) ||
 		(rc = tr_resident_load(&e->resident, e->setup.model, e->io, e->files,
 			 opts->progress, opts->progress_ctx, err)) ||
@@ -267,6 +279,7 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 		return rc;
 	}
 	tr_io_stats(e->io, &e->io_loaded);
+	warn_of_settings(e);
 	e->load_ns = tr_now_ns(&tr_clock_real) - start;
 	*out = e;
 	return 0;

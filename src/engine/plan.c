@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/opt.h"
 #include "cuda/device.h"
+#include "policies/policy.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,6 +121,26 @@ static int pick_dram(struct tr_setup *s, const struct tr_engine_opts *o, struct 
 	fixed = s->plan.resident_bytes + s->plan.kv_bytes + reserve;
 	s->dram_bytes = available > fixed ? available - fixed : 0;
 	s->dram_bytes = TR_MIN(s->dram_bytes, slots_bytes(s->catalog));
+	return 0;
+}
+
+/* There is no VRAM tier yet; its policy must be a sound one all the same. That of DRAM is opened with the
+ * cache. */
+static int parse_policies(struct tr_setup *s, const char *text, struct tr_err *err)
+{
+	const struct tr_policy_cfg cfg = { .n_id = (uint32_t)s->catalog->n_unit,
+		.n_slot = 1,
+		.n_layer_id = s->catalog->n_expert };
+	int rc = tr_tier_policies_parse(&s->policies, text, err);
+	const char *vram = s->policies.spec[TR_POLICY_VRAM];
+	struct tr_policy policy;
+
+	if (rc || !vram || !cfg.n_id)
+		return rc;
+	rc = tr_policy_open(&policy, vram, &cfg, err);
+	if (rc)
+		return err ? tr_err_prefix(err, "--policy vram=") : rc;
+	tr_policy_close(&policy);
 	return 0;
 }
 
@@ -262,6 +283,8 @@ int tr_setup_open(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *e
 	describe(s, o);
 	rc = parse_vram(s, o->vram, err);
 	if (!rc)
+		rc = parse_policies(s, o->policy, err);
+	if (!rc)
 		rc = pick_dram(s, o, err);
 	if (!rc)
 		rc = parse_prefetch(s, o, err);
@@ -290,6 +313,7 @@ void tr_setup_close(struct tr_setup *s)
 		s->arch->unbind(s->am);
 	for (i = 0; i < s->n_pmem; i++)
 		free(s->pmem[i].dir);
+	tr_tier_policies_free(&s->policies);
 	free(s->home);
 	free(s->miss_cost);
 	free(s->hot);

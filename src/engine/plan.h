@@ -10,6 +10,7 @@
 #include "cache/place.h"
 #include "engine/arch.h"
 #include "engine/profile.h"
+#include "engine/tier_policy.h"
 
 struct tr_pmem_opt {
 	char *dir;
@@ -26,6 +27,7 @@ struct tr_setup {
 	uint32_t *home;	    /* [n_unit] index of the persistent memory, or TR_HOME_FILE */
 	size_t n_pmem;
 	struct tr_pmem_opt pmem[TR_MAX_TIER];
+	struct tr_tier_policies policies;
 	struct tr_profile profile; /* rate NULL: none was given */
 	float *miss_cost;   /* [n_unit] see tr_place_miss_cost */
 	uint32_t *hot;	    /* [n_hot] of the profile, the most worth having in DRAM first */

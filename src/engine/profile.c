@@ -6,7 +6,6 @@
  * taken to be even. Decoded tokens and those of prefills count alike.
  */
 #include "engine/profile.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "cache/trace.h"
 
@@ -45,14 +44,12 @@ static int want_shape(const struct reader *r, uint64_t n_moe_layer, uint64_t n_e
 	return rc ? rc : want_same(r, "n_expert", n_expert, r->catalog->n_expert);
 }
 
-static void compare_fingerprint(const struct reader *r, const char *found)
+static bool is_of_other_weights(const struct reader *r, const char *fingerprint)
 {
 	char own[TR_FINGERPRINT_BYTES];
 
 	tr_model_fingerprint(r->model, own);
-	if (found && *found && strcmp(found, own) != 0)
-		tr_warn("--profile %s: it was made with other weights of the same shape (%s, not %s)",
-			r->path, found, own);
+	return fingerprint && *fingerprint && strcmp(fingerprint, own) != 0;
 }
 
 /* --- statistics ------------------------------------------------------------------------------- */
@@ -121,7 +118,7 @@ static int read_head(const struct reader *r, json_t *root)
 	return 0;
 }
 
-static int read_stats(const struct reader *r, json_t *root)
+static int read_stats(const struct reader *r, json_t *root, bool *foreign)
 {
 	json_t *model = json_object_get(root, "model"), *layers = json_object_get(root, "layers");
 	int rc = read_head(r, root);
@@ -136,14 +133,14 @@ static int read_stats(const struct reader *r, json_t *root)
 	for (size_t i = 0; !rc && i < r->catalog->n_moe_layer; i++)
 		rc = read_layer(r, json_array_get(layers, i), i);
 	if (!rc)
-		compare_fingerprint(
+		*foreign = is_of_other_weights(
 			r, json_string_value(json_object_get(model, "fingerprint")));
 	return rc;
 }
 
 /* --- traces ----------------------------------------------------------------------------------- */
 
-static int read_trace(const struct reader *r)
+static int read_trace(const struct reader *r, bool *foreign)
 {
 	uint32_t n_expert = r->catalog->n_expert;
 	struct tr_trace *t;
@@ -162,7 +159,7 @@ static int read_trace(const struct reader *r)
 		for (uint32_t k = 0; k < t->set[s].n_pick; k++)
 			r->uses[t->set[s].layer * n_expert + t->pick[t->set[s].first_pick + k]]++;
 	if (!rc)
-		compare_fingerprint(r, t->head.fingerprint);
+		*foreign = is_of_other_weights(r, t->head.fingerprint);
 	tr_trace_close(t);
 	return rc;
 }
@@ -186,7 +183,7 @@ static int begins_with_brace(const char *path, bool *yes)
 	return c;
 }
 
-static int read_any(const struct reader *r)
+static int read_any(const struct reader *r, bool *foreign)
 {
 	json_error_t why;
 	json_t *root;
@@ -196,12 +193,12 @@ static int read_any(const struct reader *r)
 	if (rc)
 		return tr_err_sys(r->err, rc, "--profile %s", r->path);
 	if (!is_json)
-		return read_trace(r);
+		return read_trace(r, foreign);
 	root = json_load_file(r->path, 0, &why);
 	if (!root)
 		return tr_err_set(r->err, TR_E_FORMAT, "--profile %s: line %d: %s", r->path,
 			why.line, why.text);
-	rc = read_stats(r, root);
+	rc = read_stats(r, root, foreign);
 	json_decref(root);
 	return rc;
 }
@@ -222,11 +219,12 @@ int tr_profile_open(struct tr_profile *p, const char *path, const struct tr_mode
 	struct reader r = { path, model, c, tr_calloc(c->n_unit, sizeof(double)), err };
 	int rc = 0;
 
+	*p = (struct tr_profile){ 0 };
 	p->rate = tr_calloc(c->n_unit, sizeof(*p->rate));
 	if (!r.uses || !p->rate)
 		rc = tr_err_set(err, TR_E_NOMEM, "--profile %s: out of memory", path);
 	if (!rc)
-		rc = read_any(&r);
+		rc = read_any(&r, &p->of_other_weights);
 	for (size_t i = 0; !rc && i < c->n_unit; i += c->n_expert)
 		scale_layer(p->rate + i, r.uses + i, c->n_expert, c->n_used);
 	free(r.uses);

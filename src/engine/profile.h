@@ -2,8 +2,7 @@
  * profile.h - how often each expert was used in earlier runs: the activation profile.
  *
  * Comes from the statistics of a run (tierra-stats JSON) or from a recorded trace. Only the shape of
- * the model must be the same; a profile of other weights is warned about, since another quantisation of
- * the same model routes nearly alike.
+ * the model must be the same: another quantisation of it routes nearly alike.
  */
 #ifndef TR_ENGINE_PROFILE_H
 #define TR_ENGINE_PROFILE_H
@@ -12,6 +11,7 @@
 
 struct tr_profile {
 	float *rate; /* [n_unit] expected uses a token; n_used in sum over a layer */
+	bool of_other_weights; /* the fingerprint is not that of the model; worth a warning */
 };
 
 /* Fails with what does not fit: format, version, or the shape by name, value and limit. */
