@@ -142,16 +142,16 @@ int tr_place_plan(uint32_t *home, const struct tr_catalog *catalog,
 }
 
 void tr_place_miss_cost(float *cost, const struct tr_catalog *catalog, const uint32_t *home,
-	const struct tr_tier_speed *dram, const struct tr_tier_speed *pmem,
-	const struct tr_tier_speed *file)
+	const struct tr_place_use *use)
 {
 	uint64_t max = catalog->unit_bytes_max;
-	double most = tr_speed_time(file, max) - tr_speed_time(dram, max);
+	double most = tr_speed_time(&use->file, max) - tr_speed_time(&use->dram, max);
 
 	for (size_t id = 0; id < catalog->n_unit; id++) {
-		const struct tr_tier_speed *at = home[id] == TR_HOME_FILE ? file : &pmem[home[id]];
+		const struct tr_tier_speed *at =
+			home[id] == TR_HOME_FILE ? &use->file : &use->tiers[home[id]].speed;
 		uint64_t bytes = catalog->units[id].bytes;
-		double more = tr_speed_time(at, bytes) - tr_speed_time(dram, bytes);
+		double more = tr_speed_time(at, bytes) - tr_speed_time(&use->dram, bytes);
 
 		cost[id] = most > 0 ? (float)TR_MAX(more / most, 0.0) : 1;
 	}

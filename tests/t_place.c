@@ -6,6 +6,8 @@
 #define N_EXPERT 48
 #define N_UNIT (N_LAYER * N_EXPERT)
 
+#define TIER(cap, align) { .cap_bytes = (cap), .extent_align = (align), .speed = TR_SPEED_PMEM }
+
 static struct tr_unit units[N_UNIT];
 static struct tr_moe_layer layers[N_LAYER];
 
@@ -81,8 +83,8 @@ static void every_layer_gets_the_same_share_and_nothing_overflows(void **state)
 
 	(void)state;
 	for (uint64_t kib = 0; kib < 5000; kib += 37) {
-		const struct tr_place_tier tiers[] = { { kib << 10, 4096 }, { kib << 9, 4096 },
-			{ (5000 - kib) << 8, 1 } };
+		const struct tr_place_tier tiers[] = { TIER(kib << 10, 4096),
+			TIER(kib << 9, 4096), TIER((5000 - kib) << 8, 1) };
 
 		check_plan(&even, tiers, 1);
 		check_plan(&even, tiers, 2);
@@ -96,7 +98,7 @@ static void layers_of_different_size_still_get_the_same_share(void **state)
 
 	(void)state;
 	for (uint64_t kib = 0; kib < 5000; kib += 41) {
-		const struct tr_place_tier tiers[] = { { kib << 10, 4096 }, { kib << 9, 4096 } };
+		const struct tr_place_tier tiers[] = { TIER(kib << 10, 4096), TIER(kib << 9, 4096) };
 
 		check_plan(&mixed, tiers, 1);
 		check_plan(&mixed, tiers, 2);
@@ -107,7 +109,7 @@ static void tiers_fill_in_proportion_to_their_size(void **state)
 {
 	struct tr_catalog c = catalog_of(4096, N_LAYER, 0);
 	/* Together more than the model: who is filled how far is a choice. */
-	const struct tr_place_tier tiers[] = { { 300 * 4096, 4096 }, { 150 * 4096, 4096 } };
+	const struct tr_place_tier tiers[] = { TIER(300 * 4096, 4096), TIER(150 * 4096, 4096) };
 	uint32_t home[N_UNIT];
 
 	(void)state;
@@ -120,7 +122,8 @@ static void tiers_fill_in_proportion_to_their_size(void **state)
 static void full_tiers_leave_less_than_a_unit_free(void **state)
 {
 	struct tr_catalog c = catalog_of(4096, N_LAYER, 0);
-	const struct tr_place_tier tiers[] = { { 101 * 4096 + 5, 4096 }, { 50 * 4096 + 4095, 4096 } };
+	const struct tr_place_tier tiers[] = { TIER(101 * 4096 + 5, 4096),
+		TIER(50 * 4096 + 4095, 4096) };
 	uint32_t home[N_UNIT];
 
 	(void)state;
@@ -132,7 +135,7 @@ static void full_tiers_leave_less_than_a_unit_free(void **state)
 static void no_capacity_means_the_model_file(void **state)
 {
 	struct tr_catalog c = catalog_of(10000, N_LAYER, 0);
-	const struct tr_place_tier tiers[] = { { 0, 4096 }, { 9999, 4096 } };
+	const struct tr_place_tier tiers[] = { TIER(0, 4096), TIER(9999, 4096) };
 	uint32_t home[N_UNIT];
 
 	(void)state;
@@ -147,7 +150,7 @@ static void no_capacity_means_the_model_file(void **state)
 static void room_without_limit_takes_every_expert(void **state)
 {
 	struct tr_catalog c = catalog_of(10000, N_LAYER, 0);
-	const struct tr_place_tier tiers[] = { { 1 << 20, 4096 }, { UINT64_MAX, 4096 } };
+	const struct tr_place_tier tiers[] = { TIER(1 << 20, 4096), TIER(UINT64_MAX, 4096) };
 	uint32_t home[N_UNIT];
 
 	(void)state;
@@ -163,7 +166,7 @@ static void a_tier_given_back_what_it_holds_gets_the_same_plan(void **state)
 
 	(void)state;
 	for (uint64_t kib = 1; kib < 4000; kib += 97) {
-		struct tr_place_tier tier = { kib << 10, 4096 };
+		struct tr_place_tier tier = TIER(kib << 10, 4096);
 
 		assert_int_equal(tr_place_plan(home, &c, &tier, 1, NULL), 0);
 		tier.cap_bytes = used(home, 0, 4096);
@@ -175,7 +178,7 @@ static void a_tier_given_back_what_it_holds_gets_the_same_plan(void **state)
 static void a_crooked_alignment_is_refused(void **state)
 {
 	struct tr_catalog c = catalog_of(10000, N_LAYER, 0);
-	const struct tr_place_tier tier = { 1 << 20, 3000 };
+	const struct tr_place_tier tier = TIER(1 << 20, 3000);
 	uint32_t home[N_UNIT];
 	struct tr_err err;
 
@@ -187,10 +190,179 @@ static void a_crooked_alignment_is_refused(void **state)
 static void a_model_without_experts_has_an_empty_plan(void **state)
 {
 	const struct tr_catalog c = { .n_layer = 2 };
-	const struct tr_place_tier tier = { 1 << 20, 4096 };
+	const struct tr_place_tier tier = TIER(1 << 20, 4096);
 
 	(void)state;
 	assert_int_equal(tr_place_plan(NULL, &c, &tier, 1, NULL), 0);
+}
+
+/* --- by use ----------------------------------------------------------------------------------- */
+
+static float rates[N_UNIT];
+
+static uint32_t draw(uint64_t *seed, uint32_t n)
+{
+	*seed = *seed * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(*seed >> 33) % n;
+}
+
+/* Skewed as routing is: a few are used often. */
+static void draw_rates(uint64_t *seed, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		float x = (float)draw(seed, 1000) / 1000;
+
+		rates[i] = x * x * x;
+	}
+}
+
+static struct tr_place_use use_of(const struct tr_place_tier *tiers, size_t n, uint64_t n_dram)
+{
+	return (struct tr_place_use){ rates, n_dram, tiers, n, TR_SPEED_DRAM, TR_SPEED_NVME };
+}
+
+static void dealing_by_use_is_never_slower_and_keeps_the_shares(void **state)
+{
+	struct tr_catalog c = catalog_of(9000, 3, 14000);
+	uint32_t home[N_UNIT], plan[N_UNIT];
+	uint64_t seed = 3;
+	double before = 0, after = 0;
+
+	(void)state;
+	for (uint64_t kib = 0; kib < 4000; kib += 151) {
+		const struct tr_place_tier tiers[] = { TIER(kib << 10, 4096),
+			{ kib << 9, 4096, { 6.5e9, 400e-9 } } };
+		struct tr_place_use use = use_of(tiers, 2, draw(&seed, 120));
+
+		draw_rates(&seed, N_UNIT);
+		assert_int_equal(tr_place_plan(plan, &c, tiers, 2, NULL), 0);
+		memcpy(home, plan, sizeof(home));
+		assert_int_equal(tr_place_by_use(home, &c, &use, NULL), 0);
+		for (size_t l = 0; l < N_LAYER; l++) {
+			double is = tr_place_finish(home, &c, &use, l);
+			double was = tr_place_finish(plan, &c, &use, l);
+
+			assert_true(is <= was);
+			before += was;
+			after += is;
+			for (uint32_t t = 0; t < 2; t++)
+				assert_int_equal(share(home, l, t), share(plan, l, t));
+		}
+		for (uint32_t t = 0; t < 2; t++)
+			assert_true(used(home, t, 4096) <= tiers[t].cap_bytes);
+	}
+	assert_true(after < before * 0.6);
+}
+
+static void even_use_leaves_the_plan(void **state)
+{
+	struct tr_catalog c = catalog_of(9000, 3, 14000);
+	const struct tr_place_tier tiers[] = { TIER(1 << 20, 4096), TIER(1 << 19, 4096) };
+	struct tr_place_use use = use_of(tiers, 2, 50);
+	uint32_t home[N_UNIT], plan[N_UNIT];
+
+	(void)state;
+	for (size_t i = 0; i < N_UNIT; i++)
+		rates[i] = 4.0f / N_EXPERT;
+	assert_int_equal(tr_place_plan(plan, &c, tiers, 2, NULL), 0);
+	memcpy(home, plan, sizeof(home));
+	assert_int_equal(tr_place_by_use(home, &c, &use, NULL), 0);
+	assert_memory_equal(home, plan, sizeof(home));
+}
+
+enum { FEW = 8 };
+
+/* Tries every way to deal home[at..FEW), whose tiers are exchanged in all ways. */
+static void try_all(uint32_t *home, size_t at, const struct tr_catalog *c,
+	const struct tr_place_use *use, double *best)
+{
+	if (at == FEW)
+		*best = TR_MIN(*best, tr_place_finish(home, c, use, 0));
+	for (size_t i = at; i < FEW; i++) {
+		uint32_t mine = home[at];
+
+		if (i > at && home[i] == mine)
+			continue;
+		home[at] = home[i];
+		home[i] = mine;
+		try_all(home, at + 1, c, use, best);
+		home[i] = home[at];
+		home[at] = mine;
+	}
+}
+
+/* Exchanges of two can end short of the best: so far off at most, and seldom. */
+static void dealing_is_close_to_the_best_of_all_deals(void **state)
+{
+	static struct tr_moe_layer layer;
+	struct tr_catalog c = catalog_of(1 << 20, N_LAYER, 0);
+	uint64_t seed = 11;
+	unsigned n_exact = 0;
+	double excess = 0;
+
+	(void)state;
+	c.n_moe_layer = 1;
+	c.n_expert = c.n_unit = FEW;
+	c.moe_layers = &layer;
+	for (int round = 0; round < 100; round++) {
+		const struct tr_place_tier tiers[] = { TIER(3 << 20, 4096),
+			{ 2 << 20, 4096, { round % 2 ? 28.8e9 : 9e9, 305e-9 } } };
+		struct tr_place_use use = use_of(tiers, 2, (uint64_t)round % 3);
+		uint32_t home[FEW];
+		double best = 1e9, got;
+
+		use.file.bytes_per_s = round % 4 < 2 ? 3.5e9 : 20e9;
+		draw_rates(&seed, FEW);
+		assert_int_equal(tr_place_plan(home, &c, tiers, 2, NULL), 0);
+		assert_int_equal(tr_place_by_use(home, &c, &use, NULL), 0);
+		got = tr_place_finish(home, &c, &use, 0);
+		try_all(home, 0, &c, &use, &best);
+		assert_true(got >= best * (1 - 1e-9) && got <= best * 1.30);
+		n_exact += got <= best * (1 + 1e-9);
+		excess += got / best - 1;
+	}
+	assert_true(n_exact >= 75);
+	assert_true(excess < 100 * 0.02);
+}
+
+static void the_most_used_go_to_the_fastest_lanes(void **state)
+{
+	static struct tr_moe_layer layer;
+	static const float rate[FEW] = { 0.1f, 0.9f, 0.2f, 0.8f, 0.3f, 0.7f, 0.05f, 0.6f };
+	/* DRAM keeps two of those in the file: 1 and 3, the most used. */
+	static const uint32_t golden[FEW] = { TR_HOME_FILE, TR_HOME_FILE, 0, TR_HOME_FILE, 0, 0,
+		TR_HOME_FILE, 0 };
+	struct tr_catalog c = catalog_of(1 << 20, N_LAYER, 0);
+	const struct tr_place_tier tier = TIER(4 << 20, 4096);
+	struct tr_place_use use = use_of(&tier, 1, 2);
+	uint32_t home[FEW];
+
+	(void)state;
+	c.n_moe_layer = 1;
+	c.n_expert = c.n_unit = FEW;
+	c.moe_layers = &layer;
+	memcpy(rates, rate, sizeof(rate));
+	assert_int_equal(tr_place_plan(home, &c, &tier, 1, NULL), 0);
+	assert_int_equal(tr_place_by_use(home, &c, &use, NULL), 0);
+	assert_memory_equal(home, golden, sizeof(home));
+}
+
+static void a_miss_costs_what_its_home_takes_more_than_dram(void **state)
+{
+	struct tr_catalog c = catalog_of(1 << 20, 3, 2 << 20);
+	const struct tr_place_tier tier = TIER(20 << 20, 4096);
+	struct tr_place_use use = use_of(&tier, 1, 0);
+	uint32_t home[N_UNIT];
+	float cost[N_UNIT];
+
+	(void)state;
+	c.unit_bytes_max = 2 << 20;
+	for (size_t i = 0; i < N_UNIT; i++)
+		home[i] = i % 2 ? TR_HOME_FILE : 0;
+	tr_place_miss_cost(cost, &c, home, &use);
+	assert_true(cost[N_UNIT - 1] == 1);
+	assert_true(cost[1] > 0.5f && cost[1] < 0.7f);
+	assert_true(cost[0] > 0.02f && cost[0] < cost[N_UNIT - 2] && cost[N_UNIT - 2] < 0.1f);
 }
 
 int main(void)
@@ -205,6 +377,11 @@ int main(void)
 		cmocka_unit_test(a_tier_given_back_what_it_holds_gets_the_same_plan),
 		cmocka_unit_test(a_crooked_alignment_is_refused),
 		cmocka_unit_test(a_model_without_experts_has_an_empty_plan),
+		cmocka_unit_test(dealing_by_use_is_never_slower_and_keeps_the_shares),
+		cmocka_unit_test(even_use_leaves_the_plan),
+		cmocka_unit_test(dealing_is_close_to_the_best_of_all_deals),
+		cmocka_unit_test(the_most_used_go_to_the_fastest_lanes),
+		cmocka_unit_test(a_miss_costs_what_its_home_takes_more_than_dram),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

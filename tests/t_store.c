@@ -274,8 +274,8 @@ static int tear_down(void **state)
 /* Homes for a tier of so many bytes; it has index 1, as if another came before it. */
 static void plan(struct world *w, uint64_t bytes)
 {
-	const struct tr_place_tier tiers[] = { { 0, TR_STORE_EXTENT_ALIGN },
-		{ bytes, TR_STORE_EXTENT_ALIGN } };
+	const struct tr_place_tier tiers[] = { { 0, TR_STORE_EXTENT_ALIGN, TR_SPEED_PMEM },
+		{ bytes, TR_STORE_EXTENT_ALIGN, TR_SPEED_PMEM } };
 
 	assert_int_equal(tr_place_plan(w->home, w->catalog, tiers, 2, NULL), 0);
 }

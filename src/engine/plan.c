@@ -182,33 +182,46 @@ static int parse_prefetch(struct tr_setup *s, const struct tr_engine_opts *o, st
 	return rc;
 }
 
+/* Units that the DRAM cache keeps. */
+static uint64_t n_kept(const struct tr_setup *s)
+{
+	const char *policy = s->policies.spec[TR_POLICY_DRAM];
+	uint64_t slot = tr_cache_slot_bytes_for(s->catalog, TR_STORE_EXTENT_ALIGN);
+
+	if (!slot || (policy && !strcmp(policy, "none")))
+		return 0;
+	return TR_MIN(s->dram_bytes / slot, (uint64_t)s->catalog->n_unit);
+}
+
 static int place(struct tr_setup *s, struct tr_err *err)
 {
-	struct tr_place_tier tiers[TR_MAX_TIER];
 	size_t i;
+	int rc;
 
 	for (i = 0; i < s->n_pmem; i++)
-		tiers[i] = (struct tr_place_tier){ s->pmem[i].bytes, TR_STORE_EXTENT_ALIGN };
+		s->tiers[i] = (struct tr_place_tier){ s->pmem[i].bytes, TR_STORE_EXTENT_ALIGN,
+			TR_SPEED_PMEM };
+	s->use = (struct tr_place_use){ s->profile.rate, n_kept(s), s->tiers, s->n_pmem,
+		TR_SPEED_DRAM, TR_SPEED_NVME };
 	s->home = tr_calloc(s->catalog->n_unit, sizeof(*s->home));
 	if (!s->home)
 		return tr_err_set(err, TR_E_NOMEM, "plan: out of memory");
-	return tr_place_plan(s->home, s->catalog, tiers, s->n_pmem, err);
+	rc = tr_place_plan(s->home, s->catalog, s->tiers, s->n_pmem, err);
+	if (!rc && s->n_pmem && s->profile.rate)
+		rc = tr_place_by_use(s->home, s->catalog, &s->use, err);
+	return rc;
 }
 
 /* Who is worth having in DRAM: by profile, and by what a miss costs at the home. */
 static int rank(struct tr_setup *s, struct tr_err *err)
 {
-	const struct tr_tier_speed dram = TR_SPEED_DRAM, file = TR_SPEED_NVME;
-	struct tr_tier_speed pmem[TR_MAX_TIER];
-	size_t i, n_unit = s->catalog->n_unit;
+	size_t n_unit = s->catalog->n_unit;
 
-	for (i = 0; i < s->n_pmem; i++)
-		pmem[i] = TR_SPEED_PMEM;
 	s->miss_cost = tr_calloc(n_unit, sizeof(*s->miss_cost));
 	s->hot = tr_calloc(n_unit, sizeof(*s->hot));
 	if (!s->miss_cost || !s->hot)
 		return tr_err_set(err, TR_E_NOMEM, "plan: out of memory");
-	tr_place_miss_cost(s->miss_cost, s->catalog, s->home, &dram, pmem, &file);
+	tr_place_miss_cost(s->miss_cost, s->catalog, s->home, &s->use);
 	if (!s->profile.rate)
 		return 0;
 	return tr_profile_sort(s->hot, &s->n_hot, &s->profile, s->miss_cost, n_unit, err);

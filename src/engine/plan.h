@@ -27,6 +27,8 @@ struct tr_setup {
 	uint32_t *home;	    /* [n_unit] index of the persistent memory, or TR_HOME_FILE */
 	size_t n_pmem;
 	struct tr_pmem_opt pmem[TR_MAX_TIER];
+	struct tr_place_use use; /* tiers and their speeds; rate and n_dram with a profile */
+	struct tr_place_tier tiers[TR_MAX_TIER]; /* [n_pmem] */
 	struct tr_tier_policies policies;
 	struct tr_profile profile; /* rate NULL: none was given */
 	float *miss_cost;   /* [n_unit] see tr_place_miss_cost */
