@@ -139,6 +139,20 @@ replays_warm()
 	done
 }
 
+# Statistics of a run are as good a profile as its trace.
+statistics_are_a_profile()
+{
+	run 0 generate -m "$model" -p "Old dogs run" -n 20 --ignore-eos -q --stats "$dir/stats.json"
+	replays 25% lru --profile "$dir/stats.json"
+	json 'run["engine"]["warm_experts"] == 80'
+	cp "$dir/run" "$dir/of_stats"
+	record 25% lru --profile "$dir/profile"
+	cp "$dir/of_stats" "$dir/out"
+	json 'j["tiers"][0]["hits"] == run["tiers"][0]["hits"]'
+	run 1 generate -m "$model" -p x --profile "$dir/nothing"
+	grep -q -- "--profile $dir/nothing" "$dir/err"
+}
+
 replays_persistent_memory()
 {
 	mkdir -p "$dir/pmem"
@@ -237,6 +251,7 @@ while read -r predictor; do
 done <"$dir/predictors"
 test_that "what is foreseen changes what is evicted" hints_matter
 test_that "router scores are recorded without a predictor" scores_need_no_predictor
+test_that "statistics are a profile" statistics_are_a_profile
 test_that "a run with persistent memory is replayed exactly" replays_persistent_memory
 test_that "a cache of so many bytes is the same in both" replays_bytes
 test_that "the order in which reads end changes nothing" replays_io_methods

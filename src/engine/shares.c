@@ -27,6 +27,23 @@ static int replay_log(const struct tr_trace *t, struct tr_shares *out, struct tr
 	return rc;
 }
 
+/* A warm start is one for lru and the optimum as well. The log has no uses of other homes. */
+static int begin_warm(const struct tr_engine *e, struct tr_trace *t, struct tr_err *err)
+{
+	const struct tr_setup *s = &e->setup;
+	struct tr_trace_units *u = &t->units;
+
+	if (!s->n_hot)
+		return 0;
+	u->hot = tr_calloc(s->n_hot, sizeof(*u->hot));
+	if (!u->hot)
+		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
+	for (uint32_t i = 0; i < s->n_hot; i++)
+		if (s->home[s->hot[i]] == TR_HOME_FILE)
+			u->hot[u->n_hot++] = s->hot[i];
+	return 0;
+}
+
 int tr_engine_shares(const struct tr_engine *e, uint64_t max_request, struct tr_shares *out,
 	struct tr_err *err)
 {
@@ -46,7 +63,9 @@ int tr_engine_shares(const struct tr_engine *e, uint64_t max_request, struct tr_
 		return rc;
 	out->capacity = n_keep(e);
 	out->n_request_run = e->counter->log.n_request_run;
-	rc = replay_log(&t, out, err);
+	rc = begin_warm(e, &t, err);
+	if (!rc)
+		rc = replay_log(&t, out, err);
 	tr_trace_fini(&t);
 	return rc;
 }
