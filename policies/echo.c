@@ -19,15 +19,18 @@ int tr_echo_init(struct tr_echo *e, uint32_t n_layer, uint32_t n_expert, uint32_
 		.n_layer = n_layer,
 		.n_expert = n_expert,
 		.n_word = (n_expert + 63) / 64,
+		.n_span = (depth + 63) / 64,
 		.depth = depth,
 		.last = UINT32_MAX,
 		.decay = tr_exp(tr_log(KEPT_PER_TOKEN) / (float)n_layer),
 	};
 	e->bits = tr_calloc((size_t)depth * n_layer, e->n_word * sizeof(*e->bits));
+	e->tokens = tr_calloc((size_t)n_layer * n_expert, e->n_span * sizeof(*e->tokens));
+	e->common = tr_calloc(depth, sizeof(*e->common));
 	e->seen = tr_calloc(n_layer, sizeof(*e->seen));
 	e->match = tr_calloc(depth, sizeof(*e->match));
 	e->weight = tr_calloc(depth, sizeof(*e->weight));
-	if (e->bits && e->seen && e->match && e->weight)
+	if (e->bits && e->tokens && e->common && e->seen && e->match && e->weight)
 		return 0;
 	tr_echo_fini(e);
 	return TR_E_NOMEM;
@@ -36,6 +39,8 @@ int tr_echo_init(struct tr_echo *e, uint32_t n_layer, uint32_t n_expert, uint32_
 void tr_echo_fini(struct tr_echo *e)
 {
 	free(e->bits);
+	free(e->tokens);
+	free(e->common);
 	free(e->seen);
 	free(e->match);
 	free(e->weight);
@@ -47,28 +52,53 @@ static uint64_t *set_of(const struct tr_echo *e, uint32_t token, uint32_t layer)
 	return e->bits + ((size_t)(token % e->depth) * e->n_layer + layer) * e->n_word;
 }
 
+static uint64_t *tokens_of(const struct tr_echo *e, uint32_t layer, uint32_t expert)
+{
+	return e->tokens + ((size_t)layer * e->n_expert + expert) * e->n_span;
+}
+
+/* The oldest token makes room. */
+static void forget(struct tr_echo *e, uint32_t slot, uint32_t layer)
+{
+	uint64_t *set = set_of(e, slot, layer);
+
+	for (uint32_t i = 0; i < e->n_word; i++) {
+		for (uint64_t word = set[i]; word; word &= word - 1)
+			tokens_of(e, layer, i * 64 + (uint32_t)__builtin_ctzll(word))[slot / 64] &=
+				~(1ull << slot % 64);
+		set[i] = 0;
+	}
+}
+
 void tr_echo_end_token(struct tr_echo *e)
 {
 	if (e->last == UINT32_MAX)
 		return;
 	e->last = UINT32_MAX;
 	e->now++;
-	memset(set_of(e, e->now, 0), 0, e->n_layer * e->n_word * sizeof(*e->bits));
+	for (uint32_t layer = 0; layer < e->n_layer; layer++)
+		forget(e, e->now % e->depth, layer);
 }
 
-static void update_matches(struct tr_echo *e, uint32_t layer, uint32_t n, uint32_t n_lag)
+/* Adds 1 to common, by lag, for each token that used the expert in this layer. */
+static void count_tokens(struct tr_echo *e, uint32_t layer, uint32_t expert)
 {
-	const uint64_t *set = set_of(e, e->now, layer);
+	const uint64_t *tokens = tokens_of(e, layer, expert);
+	uint32_t now = e->now % e->depth, slot;
+
+	for (uint32_t i = 0; i < e->n_span; i++)
+		for (uint64_t word = tokens[i]; word; word &= word - 1) {
+			slot = i * 64 + (uint32_t)__builtin_ctzll(word);
+			e->common[now >= slot ? now - slot : now + e->depth - slot]++;
+		}
+}
+
+static void update_matches(struct tr_echo *e, uint32_t n, uint32_t n_lag)
+{
 	float unit = (1 - e->decay) / (float)n;
 
-	for (uint32_t lag = 1; lag <= n_lag; lag++) {
-		const uint64_t *past = set_of(e, e->now - lag, layer);
-		int common = 0;
-
-		for (uint32_t i = 0; i < e->n_word; i++)
-			common += __builtin_popcountll(set[i] & past[i]);
-		e->match[lag] = e->match[lag] * e->decay + (float)common * unit;
-	}
+	for (uint32_t lag = 1; lag <= n_lag; lag++)
+		e->match[lag] = e->match[lag] * e->decay + (float)e->common[lag] * unit;
 }
 
 /* Keeps the best lags in order, by insertion: most lags fail against the last voter at once. */
@@ -96,7 +126,7 @@ static void elect(struct tr_echo *e, uint32_t n_lag)
 
 void tr_echo_observe(struct tr_echo *e, uint32_t layer, const uint32_t *experts, uint32_t n)
 {
-	uint32_t n_lag;
+	uint32_t n_lag, slot;
 	uint64_t *set;
 
 	if (!n)
@@ -106,10 +136,15 @@ void tr_echo_observe(struct tr_echo *e, uint32_t layer, const uint32_t *experts,
 	e->last = layer;
 	e->seen[layer] = e->now + 1;
 	set = set_of(e, e->now, layer);
-	for (uint32_t i = 0; i < n; i++)
+	slot = e->now % e->depth;
+	memset(e->common, 0, e->depth * sizeof(*e->common));
+	for (uint32_t i = 0; i < n; i++) {
+		count_tokens(e, layer, experts[i]);
 		set[experts[i] / 64] |= 1ull << experts[i] % 64;
+		tokens_of(e, layer, experts[i])[slot / 64] |= 1ull << slot % 64;
+	}
 	n_lag = TR_MIN(e->now, e->depth - 1);
-	update_matches(e, layer, n, n_lag);
+	update_matches(e, n, n_lag);
 	elect(e, n_lag);
 }
 

@@ -8,8 +8,10 @@
  * with a weight exponential in their match, on what the next visits of a layer use. It is attention
  * over past routing, with no training.
  *
- * Memory: a bit per expert and remembered token (60 layers x 384 experts x 256 tokens: 740 KB).
- * Cost of a layer: an AND and a count per lag and 64 experts, a few microseconds.
+ * What was used is kept twice, by token and by expert: the first tells what a voter says, the
+ * second which tokens used the experts of now, which are few. Memory: two bits per expert and
+ * remembered token (60 layers x 384 experts x 1024 tokens: 6 MB). Cost of a layer: a count per token
+ * that shares an expert, and a multiplication per lag: a microsecond or two.
  */
 #ifndef TR_POLICIES_ECHO_H
 #define TR_POLICIES_ECHO_H
@@ -27,7 +29,10 @@ struct tr_echo {
 	uint32_t now;	  /* index of the current token, from 0 */
 	uint32_t last;	  /* layer observed last in this token, UINT32_MAX: none yet */
 	float decay;	  /* of a match, per layer */
+	uint32_t n_span;  /* 64-bit words of a bit per token */
 	uint64_t *bits;	  /* [depth][n_layer][n_word] */
+	uint64_t *tokens; /* [n_layer][n_expert][n_span] the same, a bit per slot of the ring */
+	uint32_t *common; /* [depth] by lag, scratch: experts in common */
 	uint32_t *seen;	  /* [n_layer] token of the last visit, plus 1 */
 	float *match;	  /* [depth] by lag, 0 unused */
 	float *weight;	  /* [depth] by lag, of the voters */
