@@ -19,7 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TR_ECHO_VOTERS 16
+#define TR_ECHO_VOTERS 32
 
 struct tr_echo {
 	uint32_t n_layer;

@@ -17,9 +17,10 @@
  *
  * Each layer knows its worst resident, found again by a walk over the layer when that one left or
  * the estimates changed; victim() compares one candidate per layer. A token of 60 layers of 384
- * experts costs 1.7 ms on one core of a 2.x GHz Cascade Lake. Without layers (n_layer_id 0) all ids
- * are one layer and a visit is a token. What a scan brings in goes before everything else, the
- * newest first; uses by a scan are not learned from.
+ * experts costs 1.5 ms, 3 us a request, on one core of a virtual machine with an AMD EPYC. Without
+ * layers (n_layer_id 0) all ids are one layer and a visit is a token. What a scan brings in goes
+ * before everything else, the newest first; uses by a scan are not learned from: it names what a
+ * whole chunk of tokens used, which is nearly every expert.
  */
 #include "base/mem.h"
 #include "base/opt.h"
@@ -30,6 +31,9 @@
 #include <string.h>
 
 enum { N_HORIZON = TR_OUTLOOK_HORIZON };
+/* Tokens that the echo remembers. On 21,000 tokens of 14 kinds of text this hits 0.2 to 0.7 points
+ * more often than 256, by size, and 2048 no more than this. */
+enum { MEMORY_TOKENS = 1024 };
 
 struct foresight {
 	uint32_t n_id;
@@ -114,7 +118,7 @@ static int foresight_init(void **state, const struct tr_policy_cfg *cfg, struct 
 	s->n_layer = cfg->n_id / n_expert;
 	s->miss_cost = cfg->miss_cost;
 	s->cold = TR_LIST_EMPTY;
-	if (!allocate(s) || tr_outlook_init(&s->outlook, s->n_layer, n_expert, 256)) {
+	if (!allocate(s) || tr_outlook_init(&s->outlook, s->n_layer, n_expert, MEMORY_TOKENS)) {
 		foresight_fini(s);
 		goto nomem;
 	}
@@ -395,7 +399,7 @@ const struct tr_policy_ops tr_policy_foresight = {
 	.name = "foresight",
 	.summary = "least expected benefit: probability of use at the next visits x miss cost",
 	.options = "halflife=1.5 tokens after which a use is worth half; "
-		   "memory=256 tokens whose routing is remembered; "
+		   "memory=1024 tokens whose routing is remembered; "
 		   "fast=0.2 step of the fast average; slow=0.01 step of the slow average",
 	.init = foresight_init,
 	.fini = foresight_fini,
