@@ -2,11 +2,13 @@
 #include "base/err.h"
 #include "base/mem.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Misses that units may cause which are likely enough by themselves, before there is any use. */
-#define WASTE_SLACK 2.0
+/* Misses on credit, for units likely enough by themselves: one at the start and one more each time
+ * that so many tokens went by, so that a predictor that was wrong gets another try. */
+#define TOKENS_PER_TRY 256
 /* Share of used and missed that one token leaves: half is forgotten after 44 tokens. */
 #define KEEP_PER_TOKEN (1.0 - 1.0 / 64)
 #define REACH_START 2
@@ -58,19 +60,30 @@ float tr_prefetch_translate(const struct tr_prefetch *p, float given)
 }
 
 /* Would the misses to be expected stay within their share of the uses to be expected? */
-static bool affordable(const struct tr_prefetch *p, double probability)
+static bool is_worth_it(const struct tr_prefetch *p, double probability)
 {
 	double uses = p->standing_p + probability, started = started_share(p);
 	double misses = (p->n_standing + 1 - uses) * started;
 	bool good = (1 - probability) * started <= p->cfg.waste * probability;
 
-	return p->missed + misses <= p->cfg.waste * (p->used + uses) + (good ? WASTE_SLACK : 0);
+	return good || p->missed + misses <= p->cfg.waste * (p->used + uses);
+}
+
+/* Would they, if all that is under way were missed? Nothing is forgotten here. */
+static bool is_safe(const struct tr_prefetch *p)
+{
+	double credit = TR_MAX(1, p->cfg.waste) +
+			floor((double)p->stats.tokens / TOKENS_PER_TRY);
+	double used = (double)p->n_used, missed = (double)p->n_missed;
+
+	return missed + p->n_standing + 1 <= p->cfg.waste * used + credit;
 }
 
 bool tr_prefetch_allows(const struct tr_prefetch *p, float probability, uint64_t bytes)
 {
 	return p->on && p->n_standing < p->reach &&
-		bytes <= p->cfg.budget_bytes - p->standing_bytes && affordable(p, probability);
+		bytes <= p->cfg.budget_bytes - p->standing_bytes && is_safe(p) &&
+		is_worth_it(p, probability);
 }
 
 void tr_prefetch_begin(struct tr_prefetch *p, float probability, uint64_t bytes)
@@ -86,12 +99,14 @@ void tr_prefetch_begin(struct tr_prefetch *p, float probability, uint64_t bytes)
 static void note_use(struct tr_prefetch *p)
 {
 	p->used++;
+	p->n_used++;
 	p->reach = TR_MIN(2 * p->reach, p->cfg.reach_max);
 }
 
 static void note_miss(struct tr_prefetch *p)
 {
 	p->missed++;
+	p->n_missed++;
 	p->reach -= TR_MAX(p->reach / 8, 1u);
 	p->reach = TR_MAX(p->reach, 1u);
 }
@@ -131,6 +146,8 @@ void tr_prefetch_rescue(struct tr_prefetch *p)
 	p->stats.useful++;
 	p->used++;
 	p->missed -= TR_MIN(p->missed, 1.0);
+	p->n_used++;
+	p->n_missed--;
 }
 
 void tr_prefetch_waste(struct tr_prefetch *p, uint64_t bytes)

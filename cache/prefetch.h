@@ -14,9 +14,13 @@
  *	budget	bytes admitted and not settled;
  *	reach	units admitted and not settled: doubled by every use, an eighth less for every miss;
  *	waste	misses, those expected of what is under way included, stay below a share of the
- *		uses. A read called back before it started is no miss, and how many of the units
- *		not needed come off that lightly is learned too. Units so likely that they keep the share by themselves may exceed it by two.
- *		Both are forgotten, so that a predictor that was wrong gets another try.
+ *		uses, twice over. Those to be expected, by what happened lately: a read called back
+ *		before it started is no miss, and how many of the units not needed come off that
+ *		lightly is learned too; units so likely that they keep the share by themselves may
+ *		always go. And those that there would be if all that is under way were missed, by
+ *		all that ever happened: so the share holds whatever the predictor says. One miss
+ *		is on credit at the start, and one more after every 256 tokens, so that a
+ *		predictor that was wrong gets another try.
  *
  * In automatic mode the time of tokens says whether to read ahead at all: windows with and without
  * alternate, the medians are compared, and the better way is kept for a while before the next
@@ -65,6 +69,7 @@ struct tr_prefetch {
 	uint64_t standing_bytes;
 	double standing_p; /* sum of their probabilities */
 	double used, missed, called_back; /* lately: forgotten token by token */
+	uint64_t n_used, n_missed; /* ever; a rescued one is used and not missed */
 	struct {
 		double seen, used;
 	} absent[TR_PREFETCH_BUCKETS]; /* by the predictor's probability */

@@ -95,6 +95,7 @@ static void sure_ones_go_on_when_doubtful_ones_may_not(void **state)
 
 	(void)state;
 	p.reach = 64;
+	p.n_used = 200;
 	assert_false(admit(&p, 0.6f, BYTES));
 	for (n = 0; n < 10; n++)
 		assert_true(admit(&p, 1, BYTES));
@@ -111,6 +112,7 @@ static void reads_called_back_in_time_are_no_misses(void **state)
 	struct tr_prefetch p = make(TR_PREFETCH_ON, 0.2, 1000000, 64);
 
 	(void)state;
+	p.n_used = 100;
 	p.called_back = 1000;
 	assert_true(admit(&p, 0.1f, BYTES));
 	p.called_back = 0;
@@ -150,12 +152,42 @@ static void misses_stay_below_their_share_of_uses(void **state)
 	assert_true((double)n_miss <= 0.2 * (double)n_use);
 }
 
+/* The predictor is sure of what comes true one time in so many; reads are few. */
+static void assert_limit_holds(uint64_t one_in)
+{
+	struct tr_prefetch p = make(TR_PREFETCH_ON, 0.2, 1000000, 64);
+	uint64_t x = 1, n_use = 0, n_miss = 0;
+
+	for (uint64_t token = 0; token < 3000; token++) {
+		for (uint32_t n = token % 3 ? 0 : admit_all(&p, 0.99f); n; n--) {
+			bool used = ((x = x * 6364136223846793005u + 1) >> 33) % 1000003 % one_in == 0;
+
+			n_use += used;
+			n_miss += !used;
+			tr_prefetch_settle(&p, used ? TR_PREFETCH_USEFUL : TR_PREFETCH_MISSED,
+				0.99f, BYTES);
+			assert_true((double)n_miss <= 0.2 * (double)n_use + 1 + token / 256);
+		}
+		tr_prefetch_token(&p, 1000);
+	}
+	assert_true(n_miss > 1);
+}
+
+static void the_limit_on_waste_holds_whatever_the_predictor_says(void **state)
+{
+	(void)state;
+	assert_limit_holds(2);
+	assert_limit_holds(10);
+	assert_limit_holds(1000);
+}
+
 static void rescued_misses_are_uses(void **state)
 {
 	struct tr_prefetch p = make(TR_PREFETCH_ON, 0.2, 1000000, 64);
 	struct tr_prefetch_stats s;
 
 	(void)state;
+	p.n_used = 5;
 	assert_int_equal(admit_all(&p, 1), 2);
 	settle_all(&p, TR_PREFETCH_MISSED, 1);
 	assert_int_equal(p.reach, 1);
@@ -270,6 +302,7 @@ int main(void)
 		cmocka_unit_test(sure_ones_go_on_when_doubtful_ones_may_not),
 		cmocka_unit_test(reads_called_back_in_time_are_no_misses),
 		cmocka_unit_test(misses_stay_below_their_share_of_uses),
+		cmocka_unit_test(the_limit_on_waste_holds_whatever_the_predictor_says),
 		cmocka_unit_test(rescued_misses_are_uses),
 		cmocka_unit_test(probabilities_are_translated_for_absent_units),
 		cmocka_unit_test(what_is_slower_is_switched_off),
