@@ -35,7 +35,7 @@ static bool alloc(struct tr_guide *g)
 int tr_guide_new(struct tr_guide **out, const struct tr_guide_cfg *cfg, const uint32_t *layer_of,
 	struct tr_err *err)
 {
-	struct tr_predictor_cfg predictor = { cfg->n_layer, cfg->n_expert, cfg->n_used };
+	struct tr_predictor_cfg predictor = { cfg->n_layer, cfg->n_expert, cfg->n_used, 1 };
 	struct tr_guide *g = tr_calloc(1, sizeof(*g));
 	int rc = 0;
 

@@ -37,6 +37,7 @@ static const float first_weights[2][N_FEATURE] = {
 
 struct blend {
 	struct tr_predictor_cfg cfg;
+	uint32_t n_horizon;
 	uint32_t stride; /* n_expert, filled up to a multiple of four */
 	void *part[N_PART];
 	struct tr_logit *model; /* [n_layer][N_MODEL] */
@@ -88,6 +89,7 @@ static int blend_init(void **state, const struct tr_predictor_cfg *cfg, struct t
 		return tr_err_set(err, TR_E_NOMEM, "predictor blend: no memory");
 	s->cfg = *cfg;
 	s->stride = tr_f4_pad(cfg->n_expert);
+	s->n_horizon = cfg->n_horizon ? cfg->n_horizon : TR_MAX_HORIZON;
 	if (!allocate(s))
 		rc = tr_err_set(err, TR_E_NOMEM,
 			"predictor blend: no memory for %u layers of %u experts", cfg->n_layer,
@@ -155,13 +157,13 @@ static void blend_observe(void *state, uint32_t layer, const uint32_t *experts,
 		s->used[experts[i]] = 1;
 	ask(s, layer, 1, s->said);
 	learn(s, &model[s->seen[layer] ? M_SEEN : 0], s->said);
-	if (since > 1)
+	if (since > 1 && since <= s->n_horizon)
 		learn(s, &model[since - 1], kept_of(s, layer, since));
 	for (size_t i = 0; i < N_PART; i++)
 		parts[i]->observe(s->part[i], layer, experts, weights, n, scores);
 	s->seen[layer] = false;
 	if (s->n_visit[layer]++ % TR_MAX_HORIZON == 0)
-		for (uint32_t h = 2; h <= TR_MAX_HORIZON; h++)
+		for (uint32_t h = 2; h <= s->n_horizon; h++)
 			ask(s, layer, h, kept_of(s, layer, h));
 }
 

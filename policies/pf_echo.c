@@ -55,10 +55,15 @@ static int echo_option(void *state, const char *key, const char *value, struct t
 static void echo_observe(void *state, uint32_t layer, const uint32_t *experts, const float *weights,
 	uint32_t n, const float *scores)
 {
+	struct tr_outlook *o = state;
+
 	(void)weights;
 	(void)scores;
-	tr_outlook_visit(state, layer, experts, n);
-	tr_outlook_estimate(state, layer);
+	tr_outlook_visit(o, layer, experts, n);
+	/* All horizons at once are learned from after every fourth visit only; predict asks for the
+	 * one that is wanted. */
+	if (o->n_visit[layer] % TR_OUTLOOK_HORIZON == 1)
+		tr_outlook_estimate(o, layer);
 }
 
 static void echo_predict(void *state, uint32_t layer, uint32_t horizon, float *p)

@@ -21,6 +21,7 @@ struct tr_predictor_cfg {
 	uint32_t n_layer;  /* MoE layers */
 	uint32_t n_expert; /* per layer */
 	uint32_t n_used;   /* per token and layer */
+	uint32_t n_horizon; /* the farthest that is asked for; 0: TR_MAX_HORIZON */
 };
 
 struct tr_predictor_ops {

@@ -145,7 +145,7 @@ static void run_visit(const struct tr_predictor *p, struct run *r, uint32_t toke
 /* full: with weights, router scores and look-ahead; else ids only, as from a trace. */
 static void run_text(const char *name, bool full, struct run *r)
 {
-	struct tr_predictor_cfg cfg = { N_LAYER, N_EXPERT, N_USED };
+	struct tr_predictor_cfg cfg = { N_LAYER, N_EXPERT, N_USED, 0 };
 	struct tr_predictor p;
 	uint64_t noise = 11;
 	struct visit v;
