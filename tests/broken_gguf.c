@@ -592,6 +592,11 @@ static void tensor_row_of_half_a_block(struct gw *w)
 	shaped(w, TR_QUANT_Q4_K, 2, 128, 2, 1);
 }
 
+static void tensor_row_of_a_block_and_a_half(struct gw *w)
+{
+	shaped(w, TR_QUANT_IQ1_M, 2, 384, 2, 1);
+}
+
 static void tensor_row_of_33(struct gw *w)
 {
 	shaped(w, TR_QUANT_Q4_0, 2, 33, 32, 1);
@@ -811,6 +816,8 @@ const struct gguf_case broken_ggufs[] = {
 	CASE(type_unknown, "1000"),
 	CASE(type_huge, "4294967295"),
 	CASE(tensor_row_of_half_a_block, "rows have 128 values, not a multiple of the 256"),
+	CASE(tensor_row_of_a_block_and_a_half,
+		"rows have 384 values, not a multiple of the 256 in a block of IQ1_M"),
 	CASE(tensor_row_of_33, "rows have 33 values, not a multiple of the 32"),
 	CASE(tensor_bytes_wrap, "4611686018427387904 values of type F32 are more than"),
 	CASE(tensor_bytes_above_limit, "4611686018427387904 values of type F16 are more than"),

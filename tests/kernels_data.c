@@ -2,8 +2,8 @@
  * kernels_data.c - see kernels_data.h.
  *
  * canonical_dot takes nothing from src/compute but the layout of activations. The integers that a
- * lane multiplies come from the decoder of the type, run on a copy of the block whose scale is 1
- * and whose minimum factor is 0, and the minimums from one with 0 and 1.
+ * lane multiplies come from the decoder of the type, run on a copy of the block whose scale is
+ * unit_of() and whose minimum factor is 0, and the minimums from one with 0 and 1.
  */
 #include "test.h"
 #include "kernels_data.h"
@@ -11,9 +11,11 @@
 
 #include <math.h>
 
+enum { D_E8M0 = -1 /* in the first byte */, D_IQ1_M = -2 /* in the scales */ };
+
 static const struct scales {
 	uint32_t id;
-	int d_off; /* -1: E8M0 in the first byte */
+	int d_off; /* or one of the below */
 	int m_off; /* -1: none */
 } scales[] = {
 	{ TR_QUANT_Q4_0, offsetof(struct tr_block_q4_0, d), -1 },
@@ -28,7 +30,14 @@ static const struct scales {
 	{ TR_QUANT_Q6_K, offsetof(struct tr_block_q6_k, d), -1 },
 	{ TR_QUANT_IQ4_NL, offsetof(struct tr_block_iq4_nl, d), -1 },
 	{ TR_QUANT_IQ4_XS, offsetof(struct tr_block_iq4_xs, d), -1 },
-	{ TR_QUANT_MXFP4, -1, -1 },
+	{ TR_QUANT_IQ1_S, offsetof(struct tr_block_iq1_s, d), -1 },
+	{ TR_QUANT_IQ1_M, D_IQ1_M, -1 },
+	{ TR_QUANT_IQ2_XXS, offsetof(struct tr_block_iq2_xxs, d), -1 },
+	{ TR_QUANT_IQ2_XS, offsetof(struct tr_block_iq2_xs, d), -1 },
+	{ TR_QUANT_IQ2_S, offsetof(struct tr_block_iq2_s, d), -1 },
+	{ TR_QUANT_IQ3_XXS, offsetof(struct tr_block_iq3_xxs, d), -1 },
+	{ TR_QUANT_IQ3_S, offsetof(struct tr_block_iq3_s, d), -1 },
+	{ TR_QUANT_MXFP4, D_E8M0, -1 },
 };
 
 static const struct scales *scales_of(uint32_t id)
@@ -37,6 +46,23 @@ static const struct scales *scales_of(uint32_t id)
 		if (scales[i].id == id)
 			return &scales[i];
 	return NULL;
+}
+
+/* The scale that makes all values integers. */
+static float unit_of(uint32_t id)
+{
+	switch (id) {
+	case TR_QUANT_IQ1_S:
+	case TR_QUANT_IQ1_M:
+	case TR_QUANT_IQ2_XXS:
+	case TR_QUANT_IQ2_XS:
+	case TR_QUANT_IQ2_S:
+		return 8;
+	case TR_QUANT_IQ3_XXS:
+		return 4;
+	default:
+		return 1;
+	}
 }
 
 uint32_t rnd(uint64_t *seed)
@@ -63,6 +89,26 @@ static float get_f16(const uint8_t *at)
 
 	memcpy(&h, at, sizeof(h));
 	return tr_f16_to_f32(h);
+}
+
+/* The block's scale becomes v, of which E8M0 takes the exponent. */
+static void put_d(const struct scales *s, uint8_t *block, float v)
+{
+	if (s->d_off == D_E8M0)
+		block[0] = (uint8_t)(128 + ilogbf(v));
+	else if (s->d_off == D_IQ1_M)
+		tr_iq1_m_put_d((struct tr_block_iq1_m *)block, tr_f32_to_f16(v));
+	else
+		put_f16(block + s->d_off, v);
+}
+
+static float get_d(const struct scales *s, const uint8_t *block)
+{
+	if (s->d_off == D_E8M0)
+		return ldexpf(1, block[0] - 128);
+	if (s->d_off == D_IQ1_M)
+		return tr_f16_to_f32(tr_iq1_m_d((const struct tr_block_iq1_m *)block));
+	return get_f16(block + s->d_off);
 }
 
 static void fill_floats(const struct tr_quant *q, uint8_t *at, size_t n, uint64_t *seed)
@@ -102,10 +148,8 @@ uint8_t *new_rows(const struct tr_quant *q, enum fill fill, size_t n_row, size_t
 	for (size_t b = 0; b < n_block; b++) {
 		uint8_t *at = rows + b * q->block_bytes;
 
-		if (s->d_off < 0)
-			at[0] = (uint8_t)(118 + rnd(seed) % 20);
-		else
-			put_f16(at + s->d_off, rnd_float(seed) / 16);
+		put_d(s, at, s->d_off == D_E8M0 ? ldexpf(1, (int)(rnd(seed) % 20) - 10)
+						: rnd_float(seed) / 16);
 		if (s->m_off >= 0)
 			put_f16(at + s->m_off, rnd_float(seed) / 4);
 	}
@@ -175,21 +219,19 @@ static void decode_integers(const struct tr_quant *q, const uint8_t *block, floa
 	float *d, float *m)
 {
 	const struct scales *s = scales_of(q->id);
+	float unit = unit_of(q->id);
 	uint8_t copy[256];
 
 	memcpy(copy, block, q->block_bytes);
-	*d = s->d_off < 0 ? ldexpf(1, block[0] - 128) : get_f16(block + s->d_off);
+	*d = get_d(s, block) / unit;
 	*m = s->m_off < 0 ? 0 : get_f16(block + s->m_off);
 	if (s->m_off >= 0) {
-		put_f16(copy + s->d_off, 0);
+		put_d(s, copy, 0);
 		put_f16(copy + s->m_off, 1);
 		q->dequant(copy, min, q->block_values);
 		put_f16(copy + s->m_off, 0);
 	}
-	if (s->d_off < 0)
-		copy[0] = 128;
-	else
-		put_f16(copy + s->d_off, 1);
+	put_d(s, copy, unit);
 	q->dequant(copy, w, q->block_values);
 }
 

@@ -5,7 +5,9 @@
 #include <stdio.h>
 
 /* The block of each type: bytes 73 i + 41 mod 256, then 1.0 in the first scale and 0.5 in the
- * second. d_off and m_off are byte offsets of those, -1 where there is none. */
+ * second. d_off and m_off are byte offsets of those, -1 where there is none, or IN_SCALES, where
+ * IQ1_M has it. */
+#define IN_SCALES -2
 static const struct golden {
 	const char *name;
 	uint32_t id;
@@ -26,6 +28,15 @@ static const struct golden {
 	{ "Q6_K", 14, 256, 210, TR_ACT_Q8_256, 208, -1, 161, -46, 100, -343, 288, -14844 },
 	{ "IQ4_NL", 20, 32, 18, TR_ACT_Q8_32, 0, -1, 38, -49, -127, 38, -127, -481 },
 	{ "IQ4_XS", 23, 256, 136, TR_ACT_Q8_256, 0, -1, -3016, 725, 1102, 1768, -750, -6450 },
+	{ "IQ1_S", 19, 256, 50, TR_ACT_Q8_256, 0, -1, 0.625, 0.625, 5.625, -11.375, -4.375, -73 },
+	{ "IQ1_M", 29, 256, 56, TR_ACT_Q8_256, IN_SCALES, -1, 2.625, -3.375, 7.875, 12.375, -10.125,
+		-61 },
+	{ "IQ2_XXS", 16, 256, 66, TR_ACT_Q8_256, 0, -1, -123.625, -123.625, 23, -84.375, -71.875,
+		-298.25 },
+	{ "IQ2_XS", 17, 256, 74, TR_ACT_Q8_256, 0, -1, 23, -71.875, 96.875, 31, 31, 665.75 },
+	{ "IQ2_S", 22, 256, 82, TR_ACT_Q8_256, 0, -1, -7, -21.875, 48.375, -80.625, -48.375, -251.5 },
+	{ "IQ3_XXS", 18, 256, 98, TR_ACT_Q8_256, 0, -1, -297, -243, 135, -117, 243, 1941.5 },
+	{ "IQ3_S", 21, 256, 110, TR_ACT_Q8_256, 0, -1, -35, -7, 7, -33, 77, 162 },
 	{ "MXFP4", 39, 32, 17, TR_ACT_Q8_32, -1, -1, 2, -3, -3, 12, -3, 25 },
 };
 
@@ -42,6 +53,9 @@ static void fill_block(const struct golden *g, uint8_t *b)
 		b[i] = (uint8_t)(73 * i + 41);
 	if (g->d_off >= 0)
 		put_f16(b + g->d_off, 1.0f);
+	else if (g->d_off == IN_SCALES)
+		for (int i = 0; i < 4; i++)
+			b[49 + 2 * i] = (uint8_t)((b[49 + 2 * i] & 15) | (0x3c00 >> 4 * i & 15) << 4);
 	else
 		b[0] = 128;
 	if (g->m_off >= 0)
@@ -130,7 +144,7 @@ static void registry_agrees_with_the_format(void **state)
 		n += q != NULL;
 		assert_true(!q || (q->id == id && id < TR_QUANT_ID_END));
 	}
-	assert_int_equal(n, 16);
+	assert_int_equal(n, 23);
 	assert_null(tr_quant_by_name("Q4_k"));
 }
 
@@ -157,8 +171,6 @@ static void refusals_say_why(void **state)
 		{ 38, { "removed", "use IQ4_NL" } },
 		{ 9, { "(Q8_1)", "activations" } },
 		{ 15, { "(Q8_K)", "activations" } },
-		{ 16, { "(IQ2_XXS)", "not supported yet" } },
-		{ 29, { "(IQ1_M)", "not supported yet" } },
 		{ 34, { "(TQ1_0)", "not supported yet" } },
 		{ 40, { "(NVFP4)", "not supported yet" } },
 		{ 26, { "(I32)", "integer" } },
@@ -185,7 +197,8 @@ static void refusals_say_why(void **state)
 		assert_err_has(&err, "blk.7.ffn_up_exps.weight");
 		assert_err_has(&err, number);
 		assert_err_has(&err, "supported: F32, F16, BF16, Q4_0,");
-		assert_err_has(&err, "Q6_K, IQ4_NL, IQ4_XS, MXFP4");
+		assert_err_has(&err, "Q6_K, IQ1_S, IQ1_M, IQ2_XXS,");
+		assert_err_has(&err, "IQ3_S, IQ4_NL, IQ4_XS, MXFP4");
 		for (int k = 0; k < 3 && cases[i].has[k]; k++)
 			assert_err_has(&err, cases[i].has[k]);
 	}

@@ -113,7 +113,8 @@ test_that "the hottest quarter gets 75%" hot_share_is 0.75
 test_that "a seed gives one file" same_seed_same_file
 test_that "a size chooses the layers" size_chooses_layers
 test_that "shards decode the same" shards_decode_the_same
-for type in F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS MXFP4; do
+for type in F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ1_S IQ1_M IQ2_XXS \
+	IQ2_XS IQ2_S IQ3_XXS IQ3_S IQ4_NL IQ4_XS MXFP4; do
 	test_that "weights of $type decode" type_decodes "$type"
 done
 test_that "an unknown type is refused" unknown_type_is_refused

@@ -57,7 +57,7 @@ static void every_type_has_the_deviation_asked_for(void **state)
 		}
 		free(blocks);
 	}
-	assert_int_equal(n_type, 16);
+	assert_int_equal(n_type, 23);
 }
 
 static void a_stream_depends_on_seed_and_number(void **state)

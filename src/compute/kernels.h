@@ -18,6 +18,8 @@
  *      IQ4_NL, MXFP4 table[q] x, for MXFP4 with d_w = 2^(e - 128)
  *      Q2_K, Q4_K, Q5_K scale q x    Q3_K scale (q - (bit ? 0 : 4)) x    Q6_K scale (q - 32) x
  *      IQ4_XS (scale - 32) table[q] x
+ *      IQ2, IQ3 (2 scale + 1) sign grid[q] x with d_w = d / 8; IQ3_XXS d / 4; IQ3_S d
+ *      IQ1 (2 scale + 1) (8 grid[q] +- 1) x with d_w = d / 8
  *    In types of 32 values a block has 8 lanes: 0..7 for blocks of even index, 8..15 for odd. In
  *    types of 256 a lane has 16 values of a super-block, 4 in each of its chunks of 64, and one fma
  *    a super-block. All such sums are below 2^24, so their conversion to float is exact.

@@ -49,18 +49,11 @@ static const struct {
 	{ 5, 5, "Q4_3", "was removed from the GGUF format; quantise the model again" },
 	{ 9, 9, "Q8_1", "is a format of activations and cannot be in a file" },
 	{ 15, 15, "Q8_K", "is a format of activations and cannot be in a file" },
-	{ 16, 16, "IQ2_XXS", "is not supported yet" },
-	{ 17, 17, "IQ2_XS", "is not supported yet" },
-	{ 18, 18, "IQ3_XXS", "is not supported yet" },
-	{ 19, 19, "IQ1_S", "is not supported yet" },
-	{ 21, 21, "IQ3_S", "is not supported yet" },
-	{ 22, 22, "IQ2_S", "is not supported yet" },
 	{ 24, 24, "I8", "is an integer type, which no weight is expected to have" },
 	{ 25, 25, "I16", "is an integer type, which no weight is expected to have" },
 	{ 26, 26, "I32", "is an integer type, which no weight is expected to have" },
 	{ 27, 27, "I64", "is an integer type, which no weight is expected to have" },
 	{ 28, 28, "F64", "is not supported yet" },
-	{ 29, 29, "IQ1_M", "is not supported yet" },
 	{ 31, 31, "Q4_0_4_4", "was removed from the GGUF format; use Q4_0" },
 	{ 32, 32, "Q4_0_4_8", "was removed from the GGUF format; use Q4_0" },
 	{ 33, 33, "Q4_0_8_8", "was removed from the GGUF format; use Q4_0" },
@@ -91,7 +84,7 @@ static void list_supported(char *out, size_t out_bytes)
 int tr_quant_refuse(uint32_t id, const char *what, struct tr_err *err)
 {
 	const struct tr_quant *known = tr_quant_by_id(id);
-	char list[160];
+	char list[256];
 
 	if (known)
 		return tr_err_set(err, TR_E_UNSUPPORTED, "%s: type %u (%s) cannot be used here",

@@ -61,7 +61,10 @@ static const struct {
 	{ TR_QUANT_Q5_1, { 0, 2 } }, { TR_QUANT_Q8_0, { 0, 0 } }, { TR_QUANT_Q2_K, { 80, 82 } },
 	{ TR_QUANT_Q3_K, { 108, 108 } }, { TR_QUANT_Q4_K, { 0, 2 } }, { TR_QUANT_Q5_K, { 0, 2 } },
 	{ TR_QUANT_Q6_K, { 208, 208 } }, { TR_QUANT_IQ4_NL, { 0, 0 } },
-	{ TR_QUANT_IQ4_XS, { 0, 0 } }, { TR_QUANT_F16, { 0, 0 } },
+	{ TR_QUANT_IQ4_XS, { 0, 0 } }, { TR_QUANT_F16, { 0, 0 } }, { TR_QUANT_IQ1_S, { 0, 0 } },
+	{ TR_QUANT_IQ2_XXS, { 0, 0 } }, { TR_QUANT_IQ2_XS, { 0, 0 } },
+	{ TR_QUANT_IQ2_S, { 0, 0 } }, { TR_QUANT_IQ3_XXS, { 0, 0 } },
+	{ TR_QUANT_IQ3_S, { 0, 0 } },
 };
 
 static void make_valid(const struct tr_quant *type, uint8_t *block, uint64_t bits)
@@ -74,6 +77,8 @@ static void make_valid(const struct tr_quant *type, uint8_t *block, uint64_t bit
 		if (half_at[i].id == type->id)
 			for (int k = 0; k < 2; k++)
 				memcpy(block + half_at[i].at[k], &half, sizeof(half));
+	if (type->id == TR_QUANT_IQ1_M)
+		tr_iq1_m_put_d((struct tr_block_iq1_m *)block, half);
 	if (type->id == TR_QUANT_MXFP4)
 		block[0] = (uint8_t)(120 + bits % 8);
 	if (type->id == TR_QUANT_BF16)
@@ -167,7 +172,7 @@ static void bench_type(struct bench *b)
 
 static int bench_types(struct bench *b, const char *only)
 {
-	size_t row_bytes = b->n / 256 * sizeof(struct tr_block_q2_k); /* the shortest row */
+	size_t row_bytes = b->n / 256 * sizeof(struct tr_block_iq1_s); /* the shortest row */
 	size_t n_out = TR_MAX(b->cap_bytes, PREFILL_BYTES * N_ACT_PREFILL) / row_bytes;
 	int n_done = 0;
 

@@ -50,6 +50,7 @@ float synth_normal(struct synth_rng *r)
 }
 
 #define NO_MIN SIZE_MAX
+#define IN_SCALES SIZE_MAX /* as IQ1_M has it */
 
 /* Where a block keeps its halves, and the middle of its codes where a minimum is subtracted from or
  * added to them. */
@@ -71,6 +72,13 @@ static const struct shape shapes[] = {
 	{ TR_QUANT_Q4_K, 0, 2, 7.5f },
 	{ TR_QUANT_Q5_K, 0, 2, 15.5f },
 	{ TR_QUANT_Q6_K, 208, NO_MIN, 0 },
+	{ TR_QUANT_IQ1_S, 0, NO_MIN, 0 },
+	{ TR_QUANT_IQ1_M, IN_SCALES, NO_MIN, 0 },
+	{ TR_QUANT_IQ2_XXS, 0, NO_MIN, 0 },
+	{ TR_QUANT_IQ2_XS, 0, NO_MIN, 0 },
+	{ TR_QUANT_IQ2_S, 0, NO_MIN, 0 },
+	{ TR_QUANT_IQ3_XXS, 0, NO_MIN, 0 },
+	{ TR_QUANT_IQ3_S, 0, NO_MIN, 0 },
 	{ TR_QUANT_IQ4_NL, 0, NO_MIN, 0 },
 	{ TR_QUANT_IQ4_XS, 0, NO_MIN, 0 },
 };
@@ -121,7 +129,10 @@ static void put_scale(const struct shape *s, uint8_t *block, float d)
 {
 	uint16_t half = tr_f32_to_f16(d), min = tr_f32_to_f16(s->middle * tr_f16_to_f32(half));
 
-	memcpy(block + s->at_d, &half, sizeof(half));
+	if (s->at_d == IN_SCALES)
+		tr_iq1_m_put_d((struct tr_block_iq1_m *)block, half);
+	else
+		memcpy(block + s->at_d, &half, sizeof(half));
 	if (s->at_min != NO_MIN)
 		memcpy(block + s->at_min, &min, sizeof(min));
 }

@@ -19,6 +19,8 @@ tr_dot_fn tr_scalar_dot_q4_0, tr_scalar_dot_q4_1, tr_scalar_dot_q5_0, tr_scalar_
 tr_dot_fn tr_scalar_dot_q8_0, tr_scalar_dot_iq4_nl, tr_scalar_dot_mxfp4;
 tr_dot_fn tr_scalar_dot_q2_k, tr_scalar_dot_q3_k, tr_scalar_dot_q4_k, tr_scalar_dot_q5_k;
 tr_dot_fn tr_scalar_dot_q6_k, tr_scalar_dot_iq4_xs;
+tr_dot_fn tr_scalar_dot_iq1_s, tr_scalar_dot_iq1_m, tr_scalar_dot_iq2_xxs, tr_scalar_dot_iq2_xs;
+tr_dot_fn tr_scalar_dot_iq2_s, tr_scalar_dot_iq3_xxs, tr_scalar_dot_iq3_s;
 
 /* scalar_act.c */
 void tr_scalar_quantise(enum tr_act_kind kind, const float *x, size_t n, void *act);

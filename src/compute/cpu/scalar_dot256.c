@@ -6,6 +6,7 @@
  */
 #include "compute/cpu/scalar.h"
 #include "model/quants/blocks.h"
+#include "model/quants/grids.h"
 
 #define N_TILE 8
 
@@ -124,6 +125,21 @@ static inline void unpack_iq4_xs(const void *row, size_t idx, struct block256 *o
 	}
 }
 
+/* A grid type takes its integers from where its decoder does. */
+#define UNPACK_GRID(name)                                                                          \
+	static inline void unpack_##name(const void *row, size_t idx, struct block256 *out)        \
+	{                                                                                          \
+		out->d = tr_##name##_unpack((const struct tr_block_##name *)row + idx, out->w);    \
+	}
+
+UNPACK_GRID(iq1_s)
+UNPACK_GRID(iq1_m)
+UNPACK_GRID(iq2_xxs)
+UNPACK_GRID(iq2_xs)
+UNPACK_GRID(iq2_s)
+UNPACK_GRID(iq3_xxs)
+UNPACK_GRID(iq3_s)
+
 static inline void add_block(struct sums *s, const struct block256 *b, const int8_t *x, float d_x)
 {
 	float d = b->d * d_x;
@@ -203,3 +219,10 @@ ROWS(q4_k, true)
 ROWS(q5_k, true)
 ROWS(q6_k, false)
 ROWS(iq4_xs, false)
+ROWS(iq1_s, false)
+ROWS(iq1_m, false)
+ROWS(iq2_xxs, false)
+ROWS(iq2_xs, false)
+ROWS(iq2_s, false)
+ROWS(iq3_xxs, false)
+ROWS(iq3_s, false)

@@ -100,6 +100,61 @@ struct TR_PACKED tr_block_iq4_xs {
 	uint8_t qs[128];
 };
 
+/*
+ * Grid types: 256 values in 8 parts of 32. An index into a grid (grids.h) gives the magnitudes of 8
+ * or 4 values; index i covers those from 8 i or 4 i on. Signs come as a byte for 8 values, bit j set
+ * where value j is negative, or as 7 bits, of which the eighth is the parity. A scale field s stands
+ * for 2 s + 1.
+ */
+struct TR_PACKED tr_block_iq2_xxs {
+	uint16_t d;
+	struct TR_PACKED {
+		uint8_t qs[4];
+		uint32_t signs_scale; /* 4 times 7 bits of signs, 4 bits of scale */
+	} part[8];
+};
+
+struct TR_PACKED tr_block_iq2_xs {
+	uint16_t d;
+	uint16_t qs[32];   /* 9 bits of index, 7 of signs */
+	uint8_t scales[8]; /* per 16 values, low nibble first */
+};
+
+struct TR_PACKED tr_block_iq2_s {
+	uint16_t d;
+	uint8_t qs[32];
+	uint8_t signs[32];
+	uint8_t qh[8];	   /* two high bits of index i: byte i / 4, bit 2 * (i % 4) */
+	uint8_t scales[8]; /* per 16 values, low nibble first */
+};
+
+struct TR_PACKED tr_block_iq3_xxs {
+	uint16_t d;
+	uint8_t qs[64];
+	uint32_t signs_scale[8]; /* as in IQ2_XXS */
+};
+
+struct TR_PACKED tr_block_iq3_s {
+	uint16_t d;
+	uint8_t qs[64];
+	uint8_t qh[8]; /* high bit of index i: byte i / 8, bit i % 8 */
+	uint8_t signs[32];
+	uint8_t scales[4]; /* per 32 values, low nibble first */
+};
+
+/* IQ1: no signs, but an eighth is subtracted from values (bit set) or added to them. */
+struct TR_PACKED tr_block_iq1_s {
+	uint16_t d;
+	uint8_t qs[32];
+	uint16_t qh[8]; /* a part: 4 times 3 high bits of index, 3 of scale, 1 to subtract */
+};
+
+struct TR_PACKED tr_block_iq1_m {
+	uint8_t qs[32];
+	uint8_t qh[16];	    /* a nibble for an index: 3 high bits, 1 to subtract */
+	uint16_t scales[4]; /* 4 times 3 bits of scale per 16 values, and 4 bits of d */
+};
+
 struct TR_PACKED tr_block_mxfp4 {
 	uint8_t e; /* tr_e8m0_half */
 	uint8_t qs[16];
@@ -117,6 +172,13 @@ _Static_assert(sizeof(struct tr_block_q5_k) == 176, "Q5_K");
 _Static_assert(sizeof(struct tr_block_q6_k) == 210, "Q6_K");
 _Static_assert(sizeof(struct tr_block_iq4_nl) == 18, "IQ4_NL");
 _Static_assert(sizeof(struct tr_block_iq4_xs) == 136, "IQ4_XS");
+_Static_assert(sizeof(struct tr_block_iq2_xxs) == 66, "IQ2_XXS");
+_Static_assert(sizeof(struct tr_block_iq2_xs) == 74, "IQ2_XS");
+_Static_assert(sizeof(struct tr_block_iq2_s) == 82, "IQ2_S");
+_Static_assert(sizeof(struct tr_block_iq3_xxs) == 98, "IQ3_XXS");
+_Static_assert(sizeof(struct tr_block_iq3_s) == 110, "IQ3_S");
+_Static_assert(sizeof(struct tr_block_iq1_s) == 50, "IQ1_S");
+_Static_assert(sizeof(struct tr_block_iq1_m) == 56, "IQ1_M");
 _Static_assert(sizeof(struct tr_block_mxfp4) == 17, "MXFP4");
 
 extern const int8_t tr_iq4_values[16]; /* IQ4_NL, IQ4_XS */
@@ -150,6 +212,19 @@ static inline int tr_iq4_xs_scale(const struct tr_block_iq4_xs *b, unsigned j)
 	int hi = (b->scales_h >> 2 * j) & 3;
 
 	return (lo | hi << 4) - 32;
+}
+
+/* The binary16 that IQ1_M keeps in the high nibbles of its scales. */
+static inline uint16_t tr_iq1_m_d(const struct tr_block_iq1_m *b)
+{
+	return (uint16_t)(b->scales[0] >> 12 | (b->scales[1] >> 12) << 4 |
+		(b->scales[2] >> 12) << 8 | (b->scales[3] >> 12) << 12);
+}
+
+static inline void tr_iq1_m_put_d(struct tr_block_iq1_m *b, uint16_t d)
+{
+	for (int i = 0; i < 4; i++)
+		b->scales[i] = (uint16_t)((b->scales[i] & 0xfff) | (d >> 4 * i & 15) << 12);
 }
 
 /* 2^(e - 128): the E8M0 scale, halved because tr_fp4_values are doubled. */
