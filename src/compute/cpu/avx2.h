@@ -11,6 +11,8 @@ tr_dot_fn tr_avx2_dot_q4_0, tr_avx2_dot_q4_1, tr_avx2_dot_q5_0, tr_avx2_dot_q5_1
 tr_dot_fn tr_avx2_dot_q8_0, tr_avx2_dot_iq4_nl, tr_avx2_dot_mxfp4;
 tr_dot_fn tr_avx2_dot_q2_k, tr_avx2_dot_q3_k, tr_avx2_dot_q4_k, tr_avx2_dot_q5_k;
 tr_dot_fn tr_avx2_dot_q6_k, tr_avx2_dot_iq4_xs;
+tr_dot_fn tr_avx2_dot_iq1_s, tr_avx2_dot_iq1_m, tr_avx2_dot_iq2_xxs, tr_avx2_dot_iq2_xs;
+tr_dot_fn tr_avx2_dot_iq2_s, tr_avx2_dot_iq3_xxs, tr_avx2_dot_iq3_s;
 
 /* The tree that ends a canonical sum. */
 TR_INLINE float tr_avx2_tree(__m256 lo, __m256 hi)

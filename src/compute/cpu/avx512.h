@@ -10,6 +10,8 @@ tr_dot_fn tr_avx512_dot_q4_0, tr_avx512_dot_q4_1, tr_avx512_dot_q5_0, tr_avx512_
 tr_dot_fn tr_avx512_dot_q8_0, tr_avx512_dot_iq4_nl, tr_avx512_dot_mxfp4;
 tr_dot_fn tr_avx512_dot_q2_k, tr_avx512_dot_q3_k, tr_avx512_dot_q4_k, tr_avx512_dot_q5_k;
 tr_dot_fn tr_avx512_dot_q6_k, tr_avx512_dot_iq4_xs;
+tr_dot_fn tr_avx512_dot_iq1_s, tr_avx512_dot_iq1_m, tr_avx512_dot_iq2_xxs, tr_avx512_dot_iq2_xs;
+tr_dot_fn tr_avx512_dot_iq2_s, tr_avx512_dot_iq3_xxs, tr_avx512_dot_iq3_s;
 
 /* The tree that ends a canonical sum. */
 TR_INLINE float tr_avx512_tree(__m512 v)

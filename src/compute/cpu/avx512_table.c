@@ -2,7 +2,6 @@
 #include "compute/cpu/avx512.h"
 #include "compute/cpu/avx512_vec.h"
 #include "compute/cpu/cpu.h"
-#include "compute/cpu/scalar.h"
 
 const struct tr_kernels tr_kernels_avx512 = {
 	.isa = TR_ISA_AVX512,
@@ -20,13 +19,13 @@ const struct tr_kernels tr_kernels_avx512 = {
 		[TR_QUANT_Q4_K] = tr_avx512_dot_q4_k,
 		[TR_QUANT_Q5_K] = tr_avx512_dot_q5_k,
 		[TR_QUANT_Q6_K] = tr_avx512_dot_q6_k,
-		[TR_QUANT_IQ1_S] = tr_scalar_dot_iq1_s,
-		[TR_QUANT_IQ1_M] = tr_scalar_dot_iq1_m,
-		[TR_QUANT_IQ2_XXS] = tr_scalar_dot_iq2_xxs,
-		[TR_QUANT_IQ2_XS] = tr_scalar_dot_iq2_xs,
-		[TR_QUANT_IQ2_S] = tr_scalar_dot_iq2_s,
-		[TR_QUANT_IQ3_XXS] = tr_scalar_dot_iq3_xxs,
-		[TR_QUANT_IQ3_S] = tr_scalar_dot_iq3_s,
+		[TR_QUANT_IQ1_S] = tr_avx512_dot_iq1_s,
+		[TR_QUANT_IQ1_M] = tr_avx512_dot_iq1_m,
+		[TR_QUANT_IQ2_XXS] = tr_avx512_dot_iq2_xxs,
+		[TR_QUANT_IQ2_XS] = tr_avx512_dot_iq2_xs,
+		[TR_QUANT_IQ2_S] = tr_avx512_dot_iq2_s,
+		[TR_QUANT_IQ3_XXS] = tr_avx512_dot_iq3_xxs,
+		[TR_QUANT_IQ3_S] = tr_avx512_dot_iq3_s,
 		[TR_QUANT_IQ4_NL] = tr_avx512_dot_iq4_nl,
 		[TR_QUANT_IQ4_XS] = tr_avx512_dot_iq4_xs,
 		[TR_QUANT_BF16] = tr_avx512_dot_bf16,

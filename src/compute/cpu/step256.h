@@ -32,7 +32,8 @@ TR_INLINE float product_dmin(const struct scales256 *s, int r, int t)
 }
 
 TR_INLINE void multiply_scales(struct scales256 *s, const uint8_t *const w[TR_TILE_ROWS],
-	size_t d_at, bool has_min, const struct tr_tile *tile, size_t block_idx, int nr, int nt)
+	size_t d_at, bool has_min, float unit, const struct tr_tile *tile, size_t block_idx,
+	int nr, int nt)
 {
 	int h[TR_TILE_ROWS] = { 0 };
 	__m256 d;
@@ -41,6 +42,8 @@ TR_INLINE void multiply_scales(struct scales256 *s, const uint8_t *const w[TR_TI
 	for (int r = 0; r < nr; r++)
 		memcpy(&h[r], w[r] + d_pair_at(d_at, has_min), sizeof(h[r]));
 	d = _mm256_cvtph_ps(_mm_setr_epi32(h[0], h[1], h[2], h[3]));
+	if (unit != 0)
+		d = _mm256_mul_ps(d, _mm256_set1_ps(unit));
 	TR_UNROLL
 	for (int t = 0; t < nt; t++) {
 		const float *dx = (const float *)(tile->act[t] + tile->d_off) + block_idx;

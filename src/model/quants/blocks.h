@@ -101,10 +101,10 @@ struct TR_PACKED tr_block_iq4_xs {
 };
 
 /*
- * Grid types: 256 values in 8 parts of 32. An index into a grid (grids.h) gives the magnitudes of 8
- * or 4 values; index i covers those from 8 i or 4 i on. Signs come as a byte for 8 values, bit j set
- * where value j is negative, or as 7 bits, of which the eighth is the parity. A scale field s stands
- * for 2 s + 1.
+ * Grid types: 256 values in 8 parts of 32. An index into a grid (grids.h) gives the magnitudes of
+ * 8 or 4 values; index i covers those from 8 i or 4 i on. Signs come as a byte for 8 values, bit j
+ * set where value j is negative, or as 7 bits, of which the eighth is the parity. A scale field s
+ * stands for 2 s + 1.
  */
 struct TR_PACKED tr_block_iq2_xxs {
 	uint16_t d;
