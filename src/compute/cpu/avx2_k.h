@@ -117,6 +117,7 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 			tr_tile_prefetch(tile, w[r], ty->bytes);
 			if (ty->unpack) {
 				ty->unpack(w[r], &unpacked[r]);
+				by_memory(&unpacked[r]);
 				w[r] = (const uint8_t *)&unpacked[r];
 			}
 			scales[r] = ty->scales(w[r], &mins[r]);
