@@ -62,6 +62,132 @@ static void each_worker_is_called_once(void **state)
 	tr_pool_free(pool);
 }
 
+struct owned {
+	const struct tr_topo *topo;
+	size_t n;
+	atomic_uint own[TR_MAX_NODE]; /* rows that a worker of their own node ran */
+	atomic_uint seen;
+};
+
+static unsigned row_node(const struct owned *o, size_t row)
+{
+	unsigned k = 0;
+
+	while (row >= tr_topo_first(o->topo, k + 1, o->n))
+		k++;
+	return k;
+}
+
+static void own_rows(void *ctx, unsigned worker, size_t begin, size_t end)
+{
+	struct owned *o = ctx;
+	unsigned node = row_node(o, begin);
+
+	assert_int_equal(row_node(o, end - 1), node);
+	if (tr_topo_node_of(o->topo, worker) == node)
+		atomic_fetch_add(&o->own[node], end - begin);
+	atomic_fetch_add(&o->seen, end - begin);
+}
+
+static struct tr_pool *two_nodes(unsigned n_thread, struct owned *o, size_t n)
+{
+	struct tr_pool_cfg cfg = { .spin_us = 20 };
+	struct tr_pool *pool;
+	struct tr_topo all;
+
+	tr_topo_read(&all);
+	assert_int_equal(tr_topo_pick(&cfg.topo, &all, "fake:2", n_thread, NULL), 0);
+	assert_int_equal(tr_pool_new(&pool, &cfg, NULL), 0);
+	assert_int_equal(tr_pool_size(pool), n_thread);
+	*o = (struct owned){ .topo = tr_pool_topo(pool), .n = n };
+	return pool;
+}
+
+static void rows_run_once_in_ranges_within_a_node(void **state)
+{
+	struct owned o;
+	struct tr_pool *pool = two_nodes(3, &o, 1000);
+
+	(void)state;
+	for (unsigned round = 0; round < 200; round++)
+		tr_pool_run_rows(pool, own_rows, &o, 1000, 1 + round % 70);
+	assert_int_equal(atomic_load(&o.seen), 200 * 1000);
+	tr_pool_run_rows(pool, own_rows, &o, 0, 1);
+	assert_int_equal(atomic_load(&o.seen), 200 * 1000);
+	tr_pool_free(pool);
+}
+
+/* Worker 0, of node 0, waits in its first row until node 1 has finished all its own. */
+static void wait_for_node_1(void *ctx, unsigned worker, size_t begin, size_t end)
+{
+	struct owned *o = ctx;
+
+	own_rows(ctx, worker, begin, end);
+	assert_true(worker == 0 || begin >= 50 || atomic_load(&o->own[1]) == 50);
+	while (worker == 0 && atomic_load(&o->own[1]) < 50)
+		sched_yield();
+}
+
+static void a_worker_takes_its_own_rows_first_then_those_of_others(void **state)
+{
+	struct owned o;
+	struct tr_pool *pool = two_nodes(2, &o, 100);
+
+	(void)state;
+	tr_pool_run_rows(pool, wait_for_node_1, &o, 100, 1);
+	assert_int_equal(atomic_load(&o.seen), 100);
+	assert_int_equal(atomic_load(&o.own[1]), 50);
+	tr_pool_free(pool);
+}
+
+/* Worker 0 waits in its first row until all others have run. */
+static void wait_for_all(void *ctx, unsigned worker, size_t begin, size_t end)
+{
+	struct owned *o = ctx;
+
+	own_rows(ctx, worker, begin, end);
+	while (worker == 0 && atomic_load(&o->seen) < 100)
+		sched_yield();
+}
+
+static void rows_of_a_node_that_stands_still_are_run_by_others(void **state)
+{
+	struct owned o;
+	struct tr_pool *pool = two_nodes(2, &o, 100);
+
+	(void)state;
+	for (unsigned round = 0; round < 20; round++) {
+		atomic_store(&o.seen, 0);
+		tr_pool_run_rows(pool, wait_for_all, &o, 100, 1);
+		assert_int_equal(atomic_load(&o.seen), 100);
+	}
+	tr_pool_free(pool);
+}
+
+static void a_bound_span_moves_the_caller_to_its_node_and_back(void **state)
+{
+	struct tr_pool_cfg cfg = { .pin = true };
+	cpu_set_t before, during, after;
+	struct tr_pool *pool;
+	struct tr_topo all;
+
+	(void)state;
+	tr_topo_read(&all);
+	assert_int_equal(tr_topo_pick(&cfg.topo, &all, "off", 1, NULL), 0);
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	for (int cpu = 0; CPU_COUNT(&cfg.topo.node[0].cpus) > 1; cpu++)
+		CPU_CLR(cpu, &cfg.topo.node[0].cpus);
+	cfg.topo.bind = true;
+	assert_int_equal(tr_pool_new(&pool, &cfg, NULL), 0);
+	tr_pool_begin(pool);
+	assert_int_equal(sched_getaffinity(0, sizeof(during), &during), 0);
+	tr_pool_end(pool);
+	assert_int_equal(sched_getaffinity(0, sizeof(after), &after), 0);
+	assert_true(CPU_EQUAL(&during, &cfg.topo.node[0].cpus));
+	assert_true(CPU_EQUAL(&after, &before));
+	tr_pool_free(pool);
+}
+
 static void empty_loop_returns(void **state)
 {
 	struct tr_pool_cfg cfg = { .n_thread = 2 };
@@ -79,6 +205,10 @@ int main(void)
 		cmocka_unit_test(every_index_runs_once_per_loop),
 		cmocka_unit_test(sleeping_workers_wake_for_the_next_loop),
 		cmocka_unit_test(each_worker_is_called_once),
+		cmocka_unit_test(rows_run_once_in_ranges_within_a_node),
+		cmocka_unit_test(a_worker_takes_its_own_rows_first_then_those_of_others),
+		cmocka_unit_test(rows_of_a_node_that_stands_still_are_run_by_others),
+		cmocka_unit_test(a_bound_span_moves_the_caller_to_its_node_and_back),
 		cmocka_unit_test(empty_loop_returns),
 	};
 

@@ -2,8 +2,9 @@
  * pool.c - the parallel loop.
  *
  * A loop is published by raising `epoch`; workers see it by spinning for spin_us, then by sleeping
- * on `wake`. Each takes ranges from `next` until it passes n, then lowers `running`. The caller
- * works too and then waits for `running` to reach zero. `mutex` only guards sleeping.
+ * on `wake`. Each takes ranges from the queue of its node until that is empty, then from the queues
+ * of the others, then lowers `running`. The caller works too and then waits for `running` to reach
+ * zero. `mutex` only guards sleeping.
  */
 #include "base/pool.h"
 #include "base/clock.h"
@@ -23,21 +24,31 @@
 struct worker {
 	struct tr_pool *pool;
 	unsigned idx;
+	unsigned node;
 	pthread_t thread;
+};
+
+/* Iterations next .. end are not taken yet. */
+struct queue {
+	_Alignas(TR_CACHE_LINE) atomic_size_t next;
+	size_t end; /* written by the caller before epoch rises */
 };
 
 struct tr_pool {
 	unsigned n_thread;
+	struct tr_topo topo;
 	uint64_t spin_ns;
 	struct worker *workers; /* written before the threads start */
+	cpu_set_t caller_cpus;	/* of the thread between begin and end */
+	bool caller_bound;
 
 	/* The loop: written by the caller before epoch rises. */
 	tr_pool_fn *fn;
 	void *ctx;
-	size_t n;
+	unsigned n_queue; /* 1, or one per node */
 	size_t grain; /* 0: every worker calls fn once */
 
-	_Alignas(TR_CACHE_LINE) atomic_size_t next;
+	struct queue queue[TR_MAX_NODE];
 	_Alignas(TR_CACHE_LINE) atomic_uint running;
 	_Alignas(TR_CACHE_LINE) atomic_uint epoch;
 	atomic_bool stop;
@@ -45,31 +56,32 @@ struct tr_pool {
 	pthread_cond_t wake;
 };
 
-unsigned tr_pool_default_size(void)
-{
-	cpu_set_t set;
-
-	if (sched_getaffinity(0, sizeof(set), &set))
-		return 1;
-	return (unsigned)TR_MAX(CPU_COUNT(&set), 1);
-}
-
 unsigned tr_pool_size(const struct tr_pool *pool)
 {
 	return pool->n_thread;
 }
 
+const struct tr_topo *tr_pool_topo(const struct tr_pool *pool)
+{
+	return &pool->topo;
+}
+
 static void take_ranges(struct tr_pool *pool, unsigned idx)
 {
 	size_t begin;
+	unsigned i;
 
 	if (!pool->grain) {
 		pool->fn(pool->ctx, idx, idx, idx + 1);
 		return;
 	}
-	while ((begin = atomic_fetch_add_explicit(&pool->next, pool->grain,
-			memory_order_relaxed)) < pool->n)
-		pool->fn(pool->ctx, idx, begin, TR_MIN(begin + pool->grain, pool->n));
+	for (i = 0; i < pool->n_queue; i++) {
+		struct queue *q = &pool->queue[(pool->workers[idx].node + i) % pool->n_queue];
+
+		while ((begin = atomic_fetch_add_explicit(&q->next, pool->grain,
+				memory_order_relaxed)) < q->end)
+			pool->fn(pool->ctx, idx, begin, TR_MIN(begin + pool->grain, q->end));
+	}
 }
 
 /* Returns the epoch after `seen`: spins first, then sleeps. */
@@ -116,16 +128,20 @@ static void publish(struct tr_pool *pool)
 	tr_mutex_unlock(&pool->mutex);
 }
 
-/* Publishes the loop, takes part, waits for the others. */
-static void run_loop(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t n, size_t grain)
+static void fill_queue(struct queue *q, size_t begin, size_t end)
+{
+	atomic_store_explicit(&q->next, begin, memory_order_relaxed);
+	q->end = end;
+}
+
+/* Publishes the loop, whose queues are filled, takes part, waits for the others. */
+static void run_loop(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t grain)
 {
 	unsigned i;
 
 	pool->fn = fn;
 	pool->ctx = ctx;
-	pool->n = n;
 	pool->grain = grain;
-	atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
 	atomic_store_explicit(&pool->running, pool->n_thread - 1, memory_order_relaxed);
 	publish(pool);
 	take_ranges(pool, 0);
@@ -143,10 +159,30 @@ void tr_pool_run(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t n, size
 	grain = TR_MAX(grain, (size_t)1);
 	if (n == 0)
 		return;
-	if (pool->n_thread == 1 || n <= grain)
+	if (pool->n_thread == 1 || n <= grain) {
 		fn(ctx, 0, 0, n);
-	else
-		run_loop(pool, fn, ctx, n, grain);
+		return;
+	}
+	pool->n_queue = 1;
+	fill_queue(&pool->queue[0], 0, n);
+	run_loop(pool, fn, ctx, grain);
+}
+
+void tr_pool_run_rows(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t n, size_t grain)
+{
+	const struct tr_topo *t = &pool->topo;
+	unsigned k;
+
+	if (t->n_node == 1) {
+		tr_pool_run(pool, fn, ctx, n, grain);
+		return;
+	}
+	if (n == 0)
+		return;
+	for (k = 0; k < t->n_node; k++)
+		fill_queue(&pool->queue[k], tr_topo_first(t, k, n), tr_topo_first(t, k + 1, n));
+	pool->n_queue = t->n_node;
+	run_loop(pool, fn, ctx, TR_MAX(grain, (size_t)1));
 }
 
 void tr_pool_each(struct tr_pool *pool, tr_pool_fn *fn, void *ctx)
@@ -154,34 +190,65 @@ void tr_pool_each(struct tr_pool *pool, tr_pool_fn *fn, void *ctx)
 	if (pool->n_thread == 1)
 		fn(ctx, 0, 0, 1);
 	else
-		run_loop(pool, fn, ctx, pool->n_thread, 0);
+		run_loop(pool, fn, ctx, 0);
 }
 
-/* Binds a thread to the idx-th processor of the set this process may use. */
-static void pin_thread(pthread_t thread, unsigned idx)
+void tr_pool_begin(struct tr_pool *pool)
 {
-	cpu_set_t allowed, one;
+	pool->caller_bound = pool->topo.bind &&
+		!sched_getaffinity(0, sizeof(pool->caller_cpus), &pool->caller_cpus) &&
+		!sched_setaffinity(0, sizeof(cpu_set_t), &pool->topo.node[0].cpus);
+}
+
+void tr_pool_end(struct tr_pool *pool)
+{
+	if (pool->caller_bound)
+		sched_setaffinity(0, sizeof(pool->caller_cpus), &pool->caller_cpus);
+	pool->caller_bound = false;
+}
+
+/* Binds a worker to one processor of its node. */
+static void pin_worker(const struct worker *w)
+{
+	const struct tr_node *node = &w->pool->topo.node[w->node];
+	unsigned n_cpu = (unsigned)TR_MAX(CPU_COUNT(&node->cpus), 1);
+	unsigned left = (w->idx - node->first_worker) % n_cpu;
+	cpu_set_t one;
 	int cpu;
 
-	if (sched_getaffinity(0, sizeof(allowed), &allowed))
-		return;
-	idx %= (unsigned)TR_MAX(CPU_COUNT(&allowed), 1);
 	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &allowed) && idx-- == 0)
+		if (CPU_ISSET(cpu, &node->cpus) && left-- == 0)
 			break;
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
-	pthread_setaffinity_np(thread, sizeof(one), &one);
+	pthread_setaffinity_np(w->thread, sizeof(one), &one);
+}
+
+static int pool_topo(struct tr_topo *topo, const struct tr_pool_cfg *cfg, struct tr_err *err)
+{
+	struct tr_topo all;
+
+	*topo = cfg->topo;
+	if (topo->n_node)
+		return 0;
+	tr_topo_read(&all);
+	return tr_topo_pick(topo, &all, "off", cfg->n_thread, err);
 }
 
 int tr_pool_new(struct tr_pool **out, const struct tr_pool_cfg *cfg, struct tr_err *err)
 {
 	struct tr_pool *pool = tr_calloc(1, sizeof(*pool));
-	unsigned n = cfg->n_thread ? cfg->n_thread : tr_pool_default_size();
+	unsigned n;
 	int rc;
 
 	if (!pool)
 		return tr_err_set(err, TR_E_NOMEM, "thread pool: out of memory");
+	rc = pool_topo(&pool->topo, cfg, err);
+	if (rc) {
+		free(pool);
+		return rc;
+	}
+	n = pool->topo.n_worker;
 	pool->workers = tr_calloc(n, sizeof(*pool->workers));
 	if (!pool->workers) {
 		free(pool);
@@ -196,6 +263,7 @@ int tr_pool_new(struct tr_pool **out, const struct tr_pool_cfg *cfg, struct tr_e
 
 		w->pool = pool;
 		w->idx = pool->n_thread;
+		w->node = tr_topo_node_of(&pool->topo, w->idx);
 		rc = pthread_create(&w->thread, NULL, worker_main, w);
 		if (rc) {
 			n = pool->n_thread;
@@ -203,7 +271,7 @@ int tr_pool_new(struct tr_pool **out, const struct tr_pool_cfg *cfg, struct tr_e
 			return tr_err_sys(err, rc, "thread pool: cannot start thread %u", n);
 		}
 		if (cfg->pin)
-			pin_thread(w->thread, w->idx);
+			pin_worker(w);
 	}
 	*out = pool;
 	return 0;
