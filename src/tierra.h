@@ -156,7 +156,9 @@ struct tr_engine_opts {
 	const char *model_path;
 	unsigned n_ctx;		     /* tokens of context; default: the model's, at most 4096 */
 	unsigned n_thread;	     /* default: one per processor */
-	unsigned n_pmem_thread;	     /* of these, how many read persistent memory; default all */
+	unsigned n_pmem_thread;	     /* of these, how many of each NUMA node read persistent memory;
+				      * default all */
+	const char *numa;	     /* "auto", "off", or nodes as "0,2-3"; default auto */
 	unsigned n_batch;	     /* tokens per prefill chunk; default 512 */
 	enum tr_kv_type kv_type;     /* default F16 */
 	const char *cpu;	     /* "scalar", "avx2", "avx512"; default: the best there is */

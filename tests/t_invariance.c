@@ -8,6 +8,7 @@
  */
 #include "test.h"
 #include "base/mem.h"
+#include "base/topo.h"
 #include "compute/kernels.h"
 #include "model/model.h"
 
@@ -84,6 +85,22 @@ static const struct setting warm_settings[] = {
 	{ "warm, pmem a third", "avx512", "uring", "10%", "33%", "cost", 2, 16, NULL, NULL, 0 },
 };
 
+/* The rows of every matrix split among NUMA nodes, most of them faked. */
+static const struct {
+	const char *numa;
+	struct setting setting;
+} on_nodes[] = {
+	{ "fake:2", { "2 nodes", "avx2", "uring", "25%", NULL, "lru", 2, 16, NULL, NULL, 0 } },
+	{ "fake:2", { "2 nodes, 3 threads", "avx512", "uring", "10%", NULL, "lfu", 3, 7, NULL, NULL,
+			    0 } },
+	{ "fake:2", { "2 nodes, scalar", "scalar", "sync", "50%", NULL, "lru", 2, 1, NULL, NULL, 0 } },
+	{ "fake:3", { "3 nodes, pmem", "avx2", "uring", "10%", "50%", "lru", 4, 16, NULL, NULL, 1 } },
+	{ "fake:3", { "3 nodes, dram 0", "avx512", "threads", "0", NULL, "lru", 3, 16, NULL, NULL,
+			    0 } },
+	{ "off", { "off", "avx2", "uring", "25%", NULL, "lru", 2, 16, NULL, NULL, 0 } },
+	{ "0", { "node 0", "avx2", "uring", "25%", "33%", "lru", 2, 16, NULL, NULL, 0 } },
+};
+
 static char work_dir[4096];
 static char base_trace[4200];
 
@@ -108,17 +125,23 @@ static int32_t argmax(const float *x, size_t n)
 	return (int32_t)at;
 }
 
-/* trace: to record; profile: to begin with. */
-static void run(const char *model, const struct setting *st, const char *trace,
-	const char *profile, struct result *out)
+/* What a run has beside its setting; NULL: nothing. */
+struct beside {
+	const char *trace;   /* to record */
+	const char *profile; /* to begin with */
+	const char *numa;
+};
+
+static void run(const char *model, const struct setting *st, struct beside beside,
+	struct result *out)
 {
 	char pmem[4200];
 	const char *pmem_list[] = { pmem };
 	struct tr_engine_opts opts = { .model_path = model, .n_ctx = 128, .cpu = st->cpu,
 		.io = st->io, .dram = st->dram, .policy = st->policy, .n_thread = st->n_thread,
-		.n_batch = st->n_batch, .n_pmem_thread = st->n_pmem_thread,
-		.predictor = st->predictor, .prefetch = st->prefetch, .trace = trace,
-		.profile = profile };
+		.n_batch = st->n_batch, .n_pmem_thread = st->n_pmem_thread, .numa = beside.numa,
+		.predictor = st->predictor, .prefetch = st->prefetch, .trace = beside.trace,
+		.profile = beside.profile };
 	struct tr_engine *e;
 	struct tr_session *s;
 	struct tr_err err;
@@ -208,19 +231,32 @@ static void check_stats(const struct setting *st, const struct tr_stats *stats)
 		assert_true(dram->hits > 0 && stats->evictions == 0);
 }
 
-static void run_row(const char *model, const struct setting *row, const char *profile,
+static void run_same(const char *model, const struct setting *row, struct beside beside,
 	const struct result *want)
 {
 	struct setting st = adapt(row);
 	struct result got;
 
-	run(model, &st, NULL, profile, &got);
+	run(model, &st, beside, &got);
 	if (memcmp(got.ids, want->ids, sizeof(want->ids)))
 		fail_msg("%s: token ids differ", st.name);
 	if (got.logits_hash != want->logits_hash)
 		fail_msg("%s: the bits of the logits differ", st.name);
 	check_stats(&st, &got.stats);
-	assert_int_equal(got.stats.warm_units > 0, profile && strcmp(st.policy, "none"));
+	assert_int_equal(got.stats.warm_units > 0, beside.profile && strcmp(st.policy, "none"));
+}
+
+static bool is_node(const char *numa)
+{
+	return numa[0] >= '0' && numa[0] <= '9';
+}
+
+static bool has_nodes(void)
+{
+	struct tr_topo all;
+
+	tr_topo_read(&all);
+	return all.node[0].id == 0;
 }
 
 static void run_matrix(const char *model)
@@ -230,11 +266,15 @@ static void run_matrix(const char *model)
 	struct result want;
 	size_t i;
 
-	run(model, &base, base_trace, NULL, &want);
+	run(model, &base, (struct beside){ .trace = base_trace }, &want);
 	for (i = 0; i < TR_ARRAY_LEN(settings); i++)
-		run_row(model, &settings[i], NULL, &want);
+		run_same(model, &settings[i], (struct beside){ 0 }, &want);
 	for (i = 0; i < TR_ARRAY_LEN(warm_settings); i++)
-		run_row(model, &warm_settings[i], base_trace, &want);
+		run_same(model, &warm_settings[i], (struct beside){ .profile = base_trace }, &want);
+	for (i = 0; i < TR_ARRAY_LEN(on_nodes); i++)
+		if (!is_node(on_nodes[i].numa) || has_nodes())
+			run_same(model, &on_nodes[i].setting,
+				(struct beside){ .numa = on_nodes[i].numa }, &want);
 }
 
 static char *demo_path(void)

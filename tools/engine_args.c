@@ -19,6 +19,7 @@ enum {
 	KEY_KV,
 	KEY_BATCH,
 	KEY_PMEM_THREADS,
+	KEY_NUMA,
 	KEY_PREDICTOR,
 	KEY_PREFETCH,
 	KEY_PREFETCH_BUDGET,
@@ -29,6 +30,10 @@ static const struct argp_option options[] = {
 	{ "model", 'm', "FILE", 0, "GGUF file; of a split model the first shard", 1 },
 	{ "context", 'c', "N", 0, "tokens of context (default: the model's, at most 4096)", 1 },
 	{ "threads", 't', "N", 0, "threads (default: one per processor)", 1 },
+	{ "numa", KEY_NUMA, "auto|off|NODES", 0,
+		"NUMA nodes that threads and memory are bound to, each computing the rows of weights "
+		"that lie on it; auto: all, if there are several (default auto)",
+		1 },
 	{ "cpu", KEY_CPU, "ISA", 0, "scalar, avx2 or avx512 (default: the best there is)", 1 },
 	{ "kv", KEY_KV, "TYPE", 0, "f16 or f32: how the KV cache is kept (default f16)", 1 },
 	{ "batch", KEY_BATCH, "N", 0, "tokens per prefill chunk (default 512)", 1 },
@@ -140,6 +145,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_PMEM_THREADS:
 		o->n_pmem_thread = (unsigned)tr_arg_u64(state, "--pmem-threads", arg, 1, 4096);
+		break;
+	case KEY_NUMA:
+		o->numa = arg;
 		break;
 	case KEY_BATCH:
 		o->n_batch = (unsigned)tr_arg_u64(state, "--batch", arg, 1, 65536);

@@ -131,7 +131,7 @@ void tr_op_matmul(const struct tr_ops *ops, float *out, size_t out_stride,
 	};
 
 	tr_assert(x->n == w->cols);
-	tr_pool_run(ops->pool, matmul_rows, &job, w->rows,
+	tr_pool_run_rows(ops->pool, matmul_rows, &job, w->rows,
 		tr_ops_row_grain(ops, w->row_bytes, w->rows, x->n_tok));
 }
 

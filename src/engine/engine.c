@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/node_mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,12 +45,26 @@ static int open_files(struct tr_engine *e, struct tr_err *err)
 	return 0;
 }
 
+/* Faked nodes take the stores in turn. */
+static int store_node(const struct tr_engine *e, size_t i)
+{
+	const struct tr_topo *topo = &e->setup.topo;
+	const char *granularity = tr_store_granularity(e->stores[i]);
+
+	if (!topo->bind)
+		return (int)(i % topo->n_node);
+	if (!strcmp(granularity, "page")) /* the page cache may lie anywhere */
+		return -1;
+	return tr_node_of_path(topo, tr_store_dir(e->stores[i]));
+}
+
 static int open_stores(struct tr_engine *e, struct tr_err *err)
 {
 	struct tr_setup *s = &e->setup;
 	size_t i;
 	int rc;
 
+	e->pmem.n_thread = e->opts.n_pmem_thread;
 	for (i = 0; i < s->n_pmem; i++) {
 		struct tr_store_cfg cfg = {
 			.model = s->model,
@@ -69,6 +84,7 @@ static int open_stores(struct tr_engine *e, struct tr_err *err)
 		if (rc)
 			return rc;
 		e->n_store++;
+		e->pmem.node[1 + i] = store_node(e, i);
 	}
 	return 0;
 }
@@ -235,7 +251,7 @@ static int open_foresee(struct tr_engine *e, struct tr_err *err)
 
 static int open_machinery(struct tr_engine *e, struct tr_err *err)
 {
-	struct tr_pool_cfg pool = { .n_thread = e->opts.n_thread, .pin = true, .spin_us = SPIN_US };
+	struct tr_pool_cfg pool = { .pin = true, .spin_us = SPIN_US, .topo = e->setup.topo };
 	struct tr_io_cfg io = { .method = e->opts.io, .clock = &tr_clock_real };
 	int rc = tr_kernels_by_name(&e->ops.k, e->opts.cpu, err);
 

@@ -7,6 +7,7 @@
 #include "engine/arch.h"
 #include "engine/expert_stats.h"
 #include "engine/foresee.h"
+#include "engine/moe.h"
 #include "engine/plan.h"
 #include "model/tokenizer.h"
 
@@ -16,6 +17,7 @@ struct tr_engine {
 	struct tr_tokenizer *tok;
 	struct tr_pool *pool;
 	struct tr_ops ops;
+	struct tr_moe_pmem pmem;
 	struct tr_io *io;
 	struct tr_file *files, *files_paged; /* [n_shard] */
 	struct tr_store *stores[TR_MAX_TIER];

@@ -191,8 +191,8 @@ void tr_mla_by_chunks(const struct tr_mla_job *job, size_t t)
 	s.query_stride = tr_mla_floats(m->n_lat + m->n_rot);
 	s.score_stride = tr_mla_score_stride(job->kv->n_ctx);
 	share_heads(&s);
-	tr_pool_run(job->ops->pool, query_heads, &s, m->n_head, 1);
+	tr_pool_run_rows(job->ops->pool, query_heads, &s, m->n_head, 1);
 	tr_pool_run(job->ops->pool, score_pieces, &s, s.n_chunk * s.n_group, 1);
 	tr_pool_run(job->ops->pool, weigh_pieces, &s, s.n_chunk * s.n_group, 1);
-	tr_pool_run(job->ops->pool, finish_heads, &s, m->n_head, 1);
+	tr_pool_run_rows(job->ops->pool, finish_heads, &s, m->n_head, 1);
 }

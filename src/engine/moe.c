@@ -8,6 +8,12 @@
  * and multiplies them through SiLU; whoever completes the last rows of a stretch of STRETCH hidden
  * values also quantises it. The second takes the rows of down.
  *
+ * Tasks lie in lanes, which say who may take them. Experts in DRAM have a lane per NUMA node, with the
+ * rows that lie there; a worker drains that of its own node and then helps the others. Experts in
+ * persistent memory have a lane per node that it is attached to, which n_thread of that node's
+ * workers drain alone: more streams, and remote ones, lower its bandwidth. Where the node is not known
+ * there is one lane for the first n_thread workers of all.
+ *
  * A set that does not fit the free slots passes through them as through a window: groups are released
  * in the order in which they were acquired (first those that were resident, then those that got slots,
  * both ascending), and after each release one group that waits is tried. The order in which reads
@@ -38,7 +44,20 @@ struct input {
 	size_t step; /* act_bytes, or 0 when there is one token and all slots read its row */
 };
 
-enum lane { LANE_PMEM, LANE_DRAM, N_LANE };
+/* Lanes, for n nodes: 0 .. n persistent memory of each node, n that of none, then DRAM of each. */
+#define MAX_HOME (TR_MAX_NODE + 2)
+#define MAX_LANE (2 * TR_MAX_NODE + 1)
+
+/* Rows begin .. end of the groups `first` .. of the ready ones, in blocks that end at multiples of
+ * grain. */
+struct lane {
+	_Alignas(TR_CACHE_LINE) atomic_size_t next; /* task not taken yet */
+	size_t n_task;
+	size_t first;
+	size_t begin, end;
+	size_t grain;
+	size_t n_block;
+};
 
 struct tr_moe {
 	struct tr_ops ops;
@@ -74,10 +93,9 @@ struct tr_moe {
 	size_t next_waiting;	     /* no group before it waits for a slot */
 	uint32_t *ready;	     /* [n_expert] groups that run now */
 	size_t n_ready;
-	size_t n_ready_pmem;	     /* of which these, the first, lie in persistent memory */
-	unsigned n_pmem_thread;
-	_Alignas(TR_CACHE_LINE) atomic_size_t next[N_LANE]; /* tasks not taken yet */
-	size_t n_task[N_LANE];	     /* end of the lane; LANE_DRAM begins where LANE_PMEM ends */
+	size_t home_end[MAX_HOME];   /* ready is sorted by home: a lane of persistent memory, or DRAM */
+	struct tr_moe_pmem pmem;     /* n_thread filled in */
+	struct lane lane[MAX_LANE];
 };
 
 static uint64_t max_rows(const struct tr_catalog *c, enum tr_part part)
@@ -121,7 +139,7 @@ static bool alloc_buffers(struct tr_moe *m)
 
 int tr_moe_new(struct tr_moe **out, const struct tr_ops *ops, struct tr_cache *cache,
 	const struct tr_catalog *catalog, uint32_t n_embd, uint32_t n_tok_max,
-	unsigned n_pmem_thread, struct tr_expert_counter *counter, struct tr_err *err)
+	const struct tr_moe_pmem *pmem, struct tr_expert_counter *counter, struct tr_err *err)
 {
 	struct tr_moe *m = tr_calloc(1, sizeof(*m));
 	uint64_t ff = max_rows(catalog, TR_PART_GATE);
@@ -135,7 +153,9 @@ int tr_moe_new(struct tr_moe **out, const struct tr_ops *ops, struct tr_cache *c
 	m->n_embd = n_embd;
 	m->n_used = catalog->n_used;
 	m->n_tok_max = n_tok_max;
-	m->n_pmem_thread = n_pmem_thread ? n_pmem_thread : tr_pool_size(ops->pool);
+	m->pmem = *pmem;
+	if (!m->pmem.n_thread)
+		m->pmem.n_thread = tr_pool_size(ops->pool);
 	m->ff_stride = tr_ops_stride(ff);
 	m->embd_stride = tr_ops_stride(n_embd);
 	m->n_stretch = (ff + STRETCH - 1) / STRETCH;
@@ -351,53 +371,75 @@ static void hidden_rows(const struct tr_moe *m, size_t idx, size_t begin, size_t
 		quantise_stretch(m, g, begin / STRETCH);
 }
 
-static void hidden_task(const struct tr_moe *m, size_t task)
+static void down_rows(const struct tr_moe *m, size_t idx, size_t begin, size_t end)
 {
-	uint64_t rows = m->layer->rows[TR_PART_GATE];
-	size_t grain = hidden_grain(m), n = blocks_of(rows, grain), row = task % n * grain;
-
-	hidden_rows(m, task / n, row, TR_MIN(row + grain, rows));
-}
-
-static void down_task(const struct tr_moe *m, size_t task)
-{
-	uint64_t rows = m->layer->rows[TR_PART_DOWN];
-	size_t grain = part_grain(m, TR_PART_DOWN), n = blocks_of(rows, grain), row = task % n * grain;
 	struct input in = hidden_input(m);
 
-	run_rows(m, task / n, TR_PART_DOWN, row, TR_MIN(row + grain, rows), &in, m->y,
-		m->embd_stride);
+	run_rows(m, idx, TR_PART_DOWN, begin, end, &in, m->y, m->embd_stride);
 }
+
+/* Computes rows [begin, end) of the idx-th ready group. */
+typedef void rows_fn(const struct tr_moe *m, size_t idx, size_t begin, size_t end);
 
 struct lane_job {
 	struct tr_moe *m;
-	void (*task)(const struct tr_moe *m, size_t task);
+	rows_fn *rows;
 };
+
+static void drain(const struct lane_job *job, struct lane *l)
+{
+	size_t task, block;
+
+	if (!l->n_task)
+		return;
+	while ((task = atomic_fetch_add_explicit(&l->next, 1, memory_order_relaxed)) < l->n_task) {
+		block = (l->begin / l->grain + task % l->n_block) * l->grain;
+		job->rows(job->m, l->first + task / l->n_block, TR_MAX(block, l->begin),
+			TR_MIN(block + l->grain, l->end));
+	}
+}
 
 static void drain_lanes(void *ctx, unsigned worker, size_t begin, size_t end)
 {
 	const struct lane_job *job = ctx;
 	struct tr_moe *m = job->m;
-	int lane = worker < m->n_pmem_thread ? LANE_PMEM : LANE_DRAM;
-	size_t task;
+	const struct tr_topo *topo = tr_pool_topo(m->ops.pool);
+	unsigned n = topo->n_node, node = tr_topo_node_of(topo, worker), i;
 
 	(void)begin;
 	(void)end;
-	for (; lane < N_LANE; lane++)
-		while ((task = atomic_fetch_add_explicit(&m->next[lane], 1,
-				memory_order_relaxed)) < m->n_task[lane])
-			job->task(m, task);
+	if (worker - topo->node[node].first_worker < m->pmem.n_thread)
+		drain(job, &m->lane[node]);
+	if (worker < m->pmem.n_thread)
+		drain(job, &m->lane[n]);
+	for (i = 0; i < n; i++)
+		drain(job, &m->lane[n + 1 + (node + i) % n]);
 }
 
-static void run_lanes(struct tr_moe *m, size_t tasks_per_group,
-	void (*task)(const struct tr_moe *m, size_t task))
+static void fill_lane(struct lane *l, size_t first, size_t last, size_t begin, size_t end,
+	size_t grain)
 {
-	struct lane_job job = { m, task };
+	l->first = first;
+	l->begin = begin;
+	l->end = end;
+	l->grain = grain;
+	l->n_block = begin < end ? blocks_of(end, grain) - begin / grain : 0;
+	l->n_task = (last - first) * l->n_block;
+	atomic_store_explicit(&l->next, 0, memory_order_relaxed);
+}
 
-	m->n_task[LANE_PMEM] = m->n_ready_pmem * tasks_per_group;
-	m->n_task[LANE_DRAM] = m->n_ready * tasks_per_group;
-	atomic_store_explicit(&m->next[LANE_PMEM], 0, memory_order_relaxed);
-	atomic_store_explicit(&m->next[LANE_DRAM], m->n_task[LANE_PMEM], memory_order_relaxed);
+static void run_lanes(struct tr_moe *m, size_t n_row, size_t grain, rows_fn *rows)
+{
+	const struct tr_topo *topo = tr_pool_topo(m->ops.pool);
+	struct lane_job job = { m, rows };
+	size_t first = 0;
+	unsigned k;
+
+	for (k = 0; k <= topo->n_node; first = m->home_end[k++])
+		fill_lane(&m->lane[k], first, m->home_end[k], 0, n_row, grain);
+	for (k = 0; k < topo->n_node; k++)
+		fill_lane(&m->lane[topo->n_node + 1 + k], first, m->n_ready,
+			tr_topo_first(topo, k, n_row), tr_topo_first(topo, k + 1, n_row), grain);
 	tr_pool_each(m->ops.pool, drain_lanes, &job);
 }
 
@@ -412,8 +454,8 @@ static void compute_ready(struct tr_moe *m)
 				(unsigned)TR_MIN(n_ff - at * STRETCH, (uint64_t)STRETCH),
 				memory_order_relaxed);
 	start = tr_now_ns(&tr_clock_real);
-	run_lanes(m, blocks_of(n_ff, hidden_grain(m)), hidden_task);
-	run_lanes(m, blocks_of(n_out, part_grain(m, TR_PART_DOWN)), down_task);
+	run_lanes(m, n_ff, hidden_grain(m), hidden_rows);
+	run_lanes(m, n_out, part_grain(m, TR_PART_DOWN), down_rows);
 	if (m->counter && m->x->n_tok == 1)
 		tr_expert_counter_computed(m->counter, m->handles, m->ready, m->n_ready,
 			tr_now_ns(&tr_clock_real) - start);
@@ -421,24 +463,35 @@ static void compute_ready(struct tr_moe *m)
 
 /* --- the set ----------------------------------------------------------------------------------- */
 
+/* The lane of persistent memory that a group belongs to; behind these, DRAM. */
+static unsigned home_of(const struct tr_moe *m, uint32_t g)
+{
+	unsigned n_node = tr_pool_topo(m->ops.pool)->n_node;
+	int node;
+
+	if (m->handles[g].tier == 0)
+		return n_node + 1;
+	node = m->pmem.node[m->handles[g].tier];
+	return node < 0 ? n_node : (unsigned)node;
+}
+
 /* Collects what can run, persistent memory first. Returns a negative code for the first load that
  * failed. */
 static int collect_ready(struct tr_moe *m, struct tr_err *err)
 {
+	unsigned n_home = tr_pool_topo(m->ops.pool)->n_node + 2, home;
 	uint32_t g;
-	int lane;
 
 	m->n_ready = 0;
-	for (lane = 0; lane < N_LANE; lane++) {
+	for (home = 0; home < n_home; home++) {
 		for (g = 0; g < m->n_group; g++) {
 			if (m->handles[g].state == TR_HANDLE_FAILED)
 				return tr_cache_explain(m->cache, &m->handles[g], err);
 			if (m->handles[g].state == TR_HANDLE_READY && !m->computed[g] &&
-				(m->handles[g].tier > 0) == (lane == LANE_PMEM))
+				home_of(m, g) == home)
 				m->ready[m->n_ready++] = g;
 		}
-		if (lane == LANE_PMEM)
-			m->n_ready_pmem = m->n_ready;
+		m->home_end[home] = m->n_ready;
 	}
 	return 0;
 }

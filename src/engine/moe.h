@@ -18,11 +18,15 @@
 struct tr_moe;
 struct tr_expert_counter;
 
-/* n_pmem_thread: workers that may read persistent memory at a time; 0: all. counter is told of every
- * set; NULL: nobody is. */
+struct tr_moe_pmem {
+	unsigned n_thread;     /* workers of each NUMA node that may read it at a time; 0: all */
+	int node[TR_MAX_TIER]; /* by tier: index of the node it is attached to; -1: not known */
+};
+
+/* counter is told of every set; NULL: nobody is. */
 int tr_moe_new(struct tr_moe **moe, const struct tr_ops *ops, struct tr_cache *cache,
 	const struct tr_catalog *catalog, uint32_t n_embd, uint32_t n_tok_max,
-	unsigned n_pmem_thread, struct tr_expert_counter *counter, struct tr_err *err);
+	const struct tr_moe_pmem *pmem, struct tr_expert_counter *counter, struct tr_err *err);
 void tr_moe_free(struct tr_moe *moe);
 
 /* x: the layer's normalised input. ids[n_tok][n_used] as the router ranked them. */

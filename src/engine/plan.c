@@ -144,6 +144,14 @@ static int parse_policies(struct tr_setup *s, const char *text, struct tr_err *e
 	return 0;
 }
 
+static int pick_nodes(struct tr_setup *s, const struct tr_engine_opts *o, struct tr_err *err)
+{
+	struct tr_topo all;
+
+	tr_topo_read(&all);
+	return tr_topo_pick(&s->topo, &all, o->numa, o->n_thread, err);
+}
+
 static int prefetch_option(void *ctx, const char *key, const char *value, struct tr_err *err)
 {
 	struct tr_setup *s = ctx;
@@ -297,6 +305,8 @@ int tr_setup_open(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *e
 	rc = parse_vram(s, o->vram, err);
 	if (!rc)
 		rc = parse_policies(s, o->policy, err);
+	if (!rc)
+		rc = pick_nodes(s, o, err);
 	if (!rc)
 		rc = pick_dram(s, o, err);
 	if (!rc)

@@ -24,6 +24,7 @@ struct tr_setup {
 	void *am; /* the bound architecture */
 	struct tr_arch_info info;
 	struct tr_plan plan;
+	struct tr_topo topo;
 	uint32_t *home;	    /* [n_unit] index of the persistent memory, or TR_HOME_FILE */
 	size_t n_pmem;
 	struct tr_pmem_opt pmem[TR_MAX_TIER];

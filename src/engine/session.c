@@ -40,7 +40,7 @@ static int alloc_run(struct tr_session *s, struct tr_err *err)
 		return tr_err_set(err, TR_E_NOMEM, "session: out of memory");
 	if (e->cache) {
 		rc = tr_moe_new(&run->moe, &run->ops, e->cache, e->setup.catalog, info->n_embd,
-			run->n_tok_max, e->opts.n_pmem_thread, run->counter, err);
+			run->n_tok_max, &e->pmem, run->counter, err);
 		if (rc)
 			return rc;
 	}
@@ -112,13 +112,14 @@ int tr_session_feed(struct tr_session *s, const int32_t *ids, size_t n, struct t
 	size_t at, len;
 	int rc = check_ids(s, ids, n, err);
 
+	tr_pool_begin(s->e->pool);
 	for (at = 0; at < n && !rc; at += len) {
 		len = TR_MIN(n - at, (size_t)o->n_batch);
 		start = tr_now_ns(&tr_clock_real);
 		rc = s->e->setup.arch->forward(s->e->setup.am, &s->run, ids + at, len, s->n_past,
 			at + len == n, err);
 		if (rc)
-			return rc;
+			break;
 		s->n_past += (uint32_t)len;
 		end_step(s);
 		if (s->run.foresee && n == 1)
@@ -128,6 +129,7 @@ int tr_session_feed(struct tr_session *s, const int32_t *ids, size_t n, struct t
 			rc = tr_err_set(err, TR_E_INTERRUPTED,
 				"prefill was interrupted after %zu of %zu tokens", at + len, n);
 	}
+	tr_pool_end(s->e->pool);
 	return rc;
 }
 

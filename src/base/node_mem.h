@@ -1,0 +1,28 @@
+/*
+ * node_mem.h - which NUMA node the pages of a range come from.
+ *
+ * All of it is a wish: where the kernel forbids it (containers often do) or a node has no page left,
+ * pages come from elsewhere; they are as good, only slower. A topology that is not bound places
+ * nothing. Ranges are cut into whole base pages; a page belongs to whoever has its first byte.
+ */
+#ifndef TR_BASE_NODE_MEM_H
+#define TR_BASE_NODE_MEM_H
+
+#include "base/topo.h"
+
+/* Pages that are untouched yet will come from the nodes in turn. */
+void tr_node_interleave(const struct tr_topo *topo, void *p, size_t bytes);
+
+/* Those of a matrix will come from the nodes that compute its rows. */
+void tr_node_place_rows(const struct tr_topo *topo, const void *p, uint64_t n_row,
+	uint64_t row_bytes);
+
+/* Touches the pages, so that they come now, and makes one mapping of the range again: the kernel has
+ * a limit on mappings (65,530) that the parts of all experts would exceed. */
+void tr_node_settle(const struct tr_topo *topo, void *p, size_t bytes);
+
+/* Index of the node that the disk behind a path is attached to, or the nearest to it; -1: not known,
+ * or nothing is bound. */
+int tr_node_of_path(const struct tr_topo *topo, const char *path);
+
+#endif
