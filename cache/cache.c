@@ -111,6 +111,8 @@ int tr_cache_open(struct tr_cache **out, const struct tr_cache_cfg *cfg, struct 
 		err);
 	if (rc)
 		goto fail_loads;
+	if (cfg->topo && cfg->topo->bind)
+		tr_loads_place(&c->loads, c->entries.slots, cfg->topo);
 	rc = tr_ahead_init(c, err);
 	if (rc)
 		goto fail_ahead;

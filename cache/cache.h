@@ -57,6 +57,7 @@ struct tr_cache_cfg {
 	uint64_t dram_bytes;	     /* slots take at most this, but at least min_slot slots exist */
 	uint32_t min_slot;	     /* 0: 2 */
 	int numa_node;		     /* -1: any */
+	const struct tr_topo *topo;  /* whose rows lie where; NULL: anywhere. Outlives the cache */
 	const char *policy;	     /* spec of the DRAM tier; NULL: lru */
 	struct tr_store *const *stores; /* persistent memory, [n_store] */
 	size_t n_store;

@@ -1,9 +1,9 @@
 #include "cache/load.h"
 #include "base/mem.h"
 #include "cache/cache.h"
-#include "cache/slot.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static uint64_t window_bytes(const struct tr_extent *part, uint64_t align)
 {
@@ -80,6 +80,46 @@ void tr_loads_parts(const struct tr_loads *l, uint32_t id, void *base, const voi
 		at = place(l, id, p, &win_off, &win_len);
 		part[p] = (uint8_t *)base + at + (l->catalog->units[id].part[p].off - win_off);
 	}
+}
+
+static bool same_shape(const struct tr_moe_layer *a, const struct tr_moe_layer *b)
+{
+	return !memcmp(a->rows, b->rows, sizeof(a->rows)) &&
+		!memcmp(a->row_bytes, b->row_bytes, sizeof(a->row_bytes));
+}
+
+static const struct tr_moe_layer *commonest_shape(const struct tr_catalog *c)
+{
+	const struct tr_moe_layer *best = &c->moe_layers[0];
+	size_t most = 0;
+
+	for (size_t i = 0; i < c->n_moe_layer; i++) {
+		size_t n = 0;
+
+		for (size_t k = 0; k < c->n_moe_layer; k++)
+			n += same_shape(&c->moe_layers[i], &c->moe_layers[k]);
+		if (n > most) {
+			most = n;
+			best = &c->moe_layers[i];
+		}
+	}
+	return best;
+}
+
+void tr_loads_place(const struct tr_loads *l, struct tr_slots *slots, const struct tr_topo *topo)
+{
+	const struct tr_moe_layer *layer = commonest_shape(l->catalog);
+	const struct tr_unit *unit = &l->catalog->units[layer->first_unit];
+	struct tr_slot_part part[TR_N_PART];
+	uint64_t win_off, win_len;
+
+	for (int p = 0; p < TR_N_PART; p++) {
+		part[p].off = place(l, layer->first_unit, p, &win_off, &win_len);
+		part[p].off += unit->part[p].off - win_off;
+		part[p].n_row = layer->rows[p];
+		part[p].row_bytes = layer->row_bytes[p];
+	}
+	tr_slots_place(slots, topo, part);
 }
 
 void tr_loads_add(struct tr_loads *l, uint32_t slot, uint32_t id, void *base,

@@ -12,6 +12,7 @@
 #ifndef TR_CACHE_LOAD_H
 #define TR_CACHE_LOAD_H
 
+#include "cache/slot.h"
 #include "io/io.h"
 #include "model/catalog.h"
 
@@ -42,6 +43,10 @@ uint64_t tr_loads_align(const struct tr_catalog *catalog, const struct tr_file *
 int tr_loads_init(struct tr_loads *l, const struct tr_catalog *catalog, struct tr_io *io,
 	struct tr_file *files, uint32_t n_slot, struct tr_err *err);
 void tr_loads_fini(struct tr_loads *l);
+
+/* Tells slots how the rows of the parts lie in them. Where layers differ in their types, as the layers
+ * do of which there are most; others have rows on a node that does not compute them. */
+void tr_loads_place(const struct tr_loads *l, struct tr_slots *slots, const struct tr_topo *topo);
 
 /* Where the parts of the unit are when it is in the slot at base. */
 void tr_loads_parts(const struct tr_loads *l, uint32_t id, void *base, const void *part[TR_N_PART]);

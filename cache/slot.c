@@ -1,8 +1,10 @@
 #include "cache/slot.h"
 #include "base/mem.h"
+#include "base/node_mem.h"
 #include "cache/slot_mem.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define PAGE_BYTES 4096ull
 #define HUGE_BYTES (2ull << 20)
@@ -14,6 +16,7 @@ struct region {
 	uint8_t *base;
 	uint64_t bytes;
 	bool seen; /* tr_slot_region_is_new was asked */
+	bool placed;
 };
 
 struct tr_slots {
@@ -25,6 +28,8 @@ struct tr_slots {
 	struct region *regions;
 	uint32_t n_free;
 	uint32_t *free; /* stack; the top is taken next */
+	const struct tr_topo *topo; /* NULL: memory comes from where it is touched first */
+	struct tr_slot_part part[TR_SLOT_PARTS];
 };
 
 static uint64_t slot_align(uint64_t bytes)
@@ -130,9 +135,34 @@ bool tr_slot_region_is_new(struct tr_slots *s, uint32_t slot)
 	return is_new;
 }
 
+void tr_slots_place(struct tr_slots *s, const struct tr_topo *topo,
+	const struct tr_slot_part part[TR_SLOT_PARTS])
+{
+	s->topo = topo;
+	memcpy(s->part, part, sizeof(s->part));
+}
+
+static void place_region(const struct tr_slots *s, struct region *r)
+{
+	const struct tr_slot_part *part;
+	uint64_t at;
+
+	tr_node_prepare(s->topo, r->base, r->bytes);
+	for (at = 0; at < r->bytes; at += s->stride)
+		for (part = s->part; part < s->part + TR_SLOT_PARTS; part++)
+			tr_node_place_rows(s->topo, r->base + at + part->off, part->n_row,
+				part->row_bytes);
+	tr_node_settle(s->topo, r->base, r->bytes);
+	r->placed = true;
+}
+
 uint32_t tr_slot_take(struct tr_slots *s)
 {
-	return s->n_free ? s->free[--s->n_free] : TR_NO_SLOT;
+	uint32_t slot = s->n_free ? s->free[--s->n_free] : TR_NO_SLOT;
+
+	if (s->topo && slot != TR_NO_SLOT && !s->regions[slot / s->per_region].placed)
+		place_region(s, &s->regions[slot / s->per_region]);
+	return slot;
 }
 
 void tr_slot_give(struct tr_slots *s, uint32_t slot)

@@ -9,12 +9,18 @@
  * Address space is taken at open, pages only when a slot is first filled. Free slots are a stack
  * that starts in ascending order, so memory that was touched is used again before fresh memory is.
  *
+ * On several NUMA nodes the rows of each part of a slot come from the nodes that compute them. A part
+ * lies at the same place in every slot, but for the few KiB by which windows of direct reads differ.
+ * Placing needs a mapping per part and node, of which the kernel allows 65,530, so a region is placed
+ * and touched as a whole when its first slot is taken, and is one mapping again after that. Cuts are
+ * on base pages; the kernel uses huge ones for what lies between.
+ *
  * No lock: the owner's lock guards take and give; the rest is constant after open.
  */
 #ifndef TR_CACHE_SLOT_H
 #define TR_CACHE_SLOT_H
 
-#include "base/err.h"
+#include "base/topo.h"
 
 #define TR_NO_SLOT UINT32_MAX
 
@@ -28,6 +34,18 @@ uint64_t tr_slot_stride(uint64_t bytes);
  * replay; they can be taken and given. */
 int tr_slots_open(
 	struct tr_slots **slots, uint32_t n, uint64_t bytes, int numa_node, struct tr_err *err);
+/* A matrix in each slot, whose rows are shared by the nodes. */
+struct tr_slot_part {
+	uint64_t off; /* in the slot */
+	uint64_t n_row;
+	uint64_t row_bytes;
+};
+
+#define TR_SLOT_PARTS 3
+
+/* Says, before any slot is taken, what slots hold. topo must outlive the slots. */
+void tr_slots_place(struct tr_slots *slots, const struct tr_topo *topo,
+	const struct tr_slot_part part[TR_SLOT_PARTS]);
 void tr_slots_close(struct tr_slots *slots);
 
 uint32_t tr_slots_n_free(const struct tr_slots *slots);

@@ -188,6 +188,37 @@ static void a_bound_span_moves_the_caller_to_its_node_and_back(void **state)
 	tr_pool_free(pool);
 }
 
+static void note_processor(void *ctx, unsigned worker, size_t begin, size_t end)
+{
+	int *cpu = ctx;
+
+	(void)begin;
+	(void)end;
+	cpu[worker] = sched_getcpu();
+}
+
+static void workers_run_on_their_nodes(void **state)
+{
+	struct tr_pool_cfg cfg = { .pin = true };
+	struct tr_pool *pool;
+	struct tr_topo all;
+	int cpu[16];
+
+	(void)state;
+	tr_topo_read(&all);
+	if (all.node[0].id < 0)
+		skip();
+	assert_int_equal(tr_topo_pick(&cfg.topo, &all, all.n_node > 1 ? "auto" : "0", 16, NULL), 0);
+	assert_int_equal(tr_pool_new(&pool, &cfg, NULL), 0);
+	tr_pool_begin(pool);
+	tr_pool_each(pool, note_processor, cpu);
+	tr_pool_end(pool);
+	for (unsigned w = 0; w < 16; w++)
+		assert_true(CPU_ISSET(cpu[w],
+			&cfg.topo.node[tr_topo_node_of(&cfg.topo, w)].cpus));
+	tr_pool_free(pool);
+}
+
 static void empty_loop_returns(void **state)
 {
 	struct tr_pool_cfg cfg = { .n_thread = 2 };
@@ -209,6 +240,7 @@ int main(void)
 		cmocka_unit_test(a_worker_takes_its_own_rows_first_then_those_of_others),
 		cmocka_unit_test(rows_of_a_node_that_stands_still_are_run_by_others),
 		cmocka_unit_test(a_bound_span_moves_the_caller_to_its_node_and_back),
+		cmocka_unit_test(workers_run_on_their_nodes),
 		cmocka_unit_test(empty_loop_returns),
 	};
 

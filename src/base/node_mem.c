@@ -10,6 +10,7 @@
 #include <numa.h>
 #include <numaif.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -66,6 +67,21 @@ void tr_node_place_rows(const struct tr_topo *topo, const void *p, uint64_t n_ro
 		add_node(&set, topo->node[k].id);
 		set_policy((const uint8_t *)p + begin, end - begin, MPOL_PREFERRED, &set);
 	}
+}
+
+/* Mappings that got their first page apart can never be joined, those cut after it can. That page must
+ * not be a huge one, which would be placed as a whole. */
+void tr_node_prepare(const struct tr_topo *topo, void *p, size_t bytes)
+{
+	struct node_set set = { { 0 } };
+
+	if (!topo->bind)
+		return;
+	add_node(&set, topo->node[0].id);
+	set_policy(p, bytes, MPOL_PREFERRED, &set);
+	madvise(p, bytes, MADV_NOHUGEPAGE);
+	*(volatile uint8_t *)p = 0;
+	madvise(p, bytes, MADV_HUGEPAGE);
 }
 
 void tr_node_settle(const struct tr_topo *topo, void *p, size_t bytes)

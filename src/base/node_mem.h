@@ -17,8 +17,10 @@ void tr_node_interleave(const struct tr_topo *topo, void *p, size_t bytes);
 void tr_node_place_rows(const struct tr_topo *topo, const void *p, uint64_t n_row,
 	uint64_t row_bytes);
 
-/* Touches the pages, so that they come now, and makes one mapping of the range again: the kernel has
- * a limit on mappings (65,530) that the parts of all experts would exceed. */
+/* Placing cuts a mapping into many, of which the kernel allows 65,530. Between these two calls, for a
+ * range that begins with a row of node 0, the cuts do not last: settle touches the pages, so that they
+ * come now, and makes one mapping of the range again. */
+void tr_node_prepare(const struct tr_topo *topo, void *p, size_t bytes);
 void tr_node_settle(const struct tr_topo *topo, void *p, size_t bytes);
 
 /* Index of the node that the disk behind a path is attached to, or the nearest to it; -1: not known,

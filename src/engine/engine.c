@@ -100,6 +100,7 @@ static int open_cache(struct tr_engine *e, struct tr_err *err)
 		.files_paged = e->files_paged,
 		.dram_bytes = e->setup.dram_bytes,
 		.numa_node = -1,
+		.topo = &e->setup.topo,
 		.policy = policy ? policy : DEFAULT_POLICY,
 		.stores = e->stores,
 		.n_store = e->n_store,
@@ -288,7 +289,7 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 		(rc = open_cache(e, err)) || (rc = open_trace(e, opts->trace, err)) ||
 		(rc = open_foresee(e, err)) || (rc = open_counter(e, err)) ||
 		(rc = tr_resident_load(&e->resident, e->setup.model, e->io, e->files,
-			 opts->progress, opts->progress_ctx, err)) ||
+			 &e->setup.topo, opts->progress, opts->progress_ctx, err)) ||
 		(rc = e->setup.arch->attach(e->setup.am, e->resident, err)) ||
 		(rc = warm(e, err))) {
 		tr_engine_close(e);

@@ -1,5 +1,6 @@
 #include "engine/kv.h"
 #include "base/mem.h"
+#include "base/node_mem.h"
 
 #include <string.h>
 
@@ -32,6 +33,12 @@ void tr_kv_fini(struct tr_kv *kv)
 	if (kv->data)
 		tr_pages_free(kv->data, tr_kv_bytes(kv->type, kv->n_layer, kv->n_ctx, kv->width));
 	kv->data = NULL;
+}
+
+void tr_kv_interleave(struct tr_kv *kv, const struct tr_topo *topo)
+{
+	tr_node_interleave(topo, kv->data,
+		tr_kv_bytes(kv->type, kv->n_layer, kv->n_ctx, kv->width));
 }
 
 void tr_kv_store(const struct tr_kv *kv, const struct tr_kernels *k, uint32_t layer, uint32_t pos,

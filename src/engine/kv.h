@@ -2,6 +2,7 @@
 #ifndef TR_ENGINE_KV_H
 #define TR_ENGINE_KV_H
 
+#include "base/topo.h"
 #include "compute/kernels.h"
 
 struct tr_kv {
@@ -17,6 +18,10 @@ uint64_t tr_kv_bytes(enum tr_kv_type type, uint32_t n_layer, uint32_t n_ctx, uin
 int tr_kv_init(struct tr_kv *kv, enum tr_kv_type type, uint32_t n_layer, uint32_t n_ctx,
 	uint32_t width, struct tr_err *err);
 void tr_kv_fini(struct tr_kv *kv);
+
+/* Spreads the pages over the nodes, before any is touched: every node reads all rows, because all
+ * heads share them. */
+void tr_kv_interleave(struct tr_kv *kv, const struct tr_topo *topo);
 
 static inline uint8_t *tr_kv_row(const struct tr_kv *kv, uint32_t layer, uint32_t pos)
 {

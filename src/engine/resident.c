@@ -7,6 +7,7 @@
  */
 #include "engine/resident.h"
 #include "base/mem.h"
+#include "base/node_mem.h"
 #include "model/catalog.h"
 
 #include <stdlib.h>
@@ -17,6 +18,9 @@
 /* Large runs are cut so that progress moves and reads overlap. */
 #define MAX_RUN (64ull << 20)
 #define IN_FLIGHT 4
+
+/* Smaller tensors stay in the caches of every node, and cuts on pages would not share them evenly. */
+#define MIN_PLACED (64u << 10)
 
 struct run {
 	uint32_t shard;
@@ -132,6 +136,22 @@ static void locate(struct tr_resident *res)
 	}
 }
 
+/* Before the pages are touched. What is not placed by rows is read by all nodes. */
+static void place(const struct tr_resident *res, const struct tr_topo *topo)
+{
+	size_t i;
+
+	for (i = 0; i < res->n_run; i++)
+		tr_node_interleave(topo, res->runs[i].buf, res->runs[i].win_bytes);
+	for (i = 0; i < res->n_tensor; i++) {
+		const struct tr_tensor *t = res->tensors[i];
+
+		if (t->bytes >= MIN_PLACED)
+			tr_node_place_rows(topo, res->data[i], t->ne[1] * t->ne[2] * t->ne[3],
+				t->row_bytes);
+	}
+}
+
 static void note_done(struct tr_io_req *req)
 {
 	((struct run *)req->ctx)->done = true;
@@ -174,7 +194,8 @@ static int read_runs(struct tr_resident *res, struct tr_io *io, tr_progress_fn *
 }
 
 int tr_resident_load(struct tr_resident **out, const struct tr_model *model, struct tr_io *io,
-	struct tr_file *files, tr_progress_fn *progress, void *progress_ctx, struct tr_err *err)
+	struct tr_file *files, const struct tr_topo *topo, tr_progress_fn *progress,
+	void *progress_ctx, struct tr_err *err)
 {
 	struct tr_resident *res = tr_calloc(1, sizeof(*res));
 	int rc;
@@ -193,10 +214,11 @@ int tr_resident_load(struct tr_resident **out, const struct tr_model *model, str
 	rc = alloc_runs(res, files, err);
 	if (rc)
 		goto fail;
+	locate(res);
+	place(res, topo);
 	rc = read_runs(res, io, progress, progress_ctx, err);
 	if (rc)
 		goto fail;
-	locate(res);
 	*out = res;
 	return 0;
 fail:

@@ -13,9 +13,11 @@ struct tr_resident;
 /* Bytes of the tensors that belong here. */
 uint64_t tr_resident_bytes_of(const struct tr_model *model);
 
-/* Reads them all; tensors that are neighbours in a file are read together. */
+/* Reads them all; tensors that are neighbours in a file are read together. The rows of large ones
+ * come to lie on the nodes of topo that compute them. */
 int tr_resident_load(struct tr_resident **res, const struct tr_model *model, struct tr_io *io,
-	struct tr_file *files, tr_progress_fn *progress, void *progress_ctx, struct tr_err *err);
+	struct tr_file *files, const struct tr_topo *topo, tr_progress_fn *progress,
+	void *progress_ctx, struct tr_err *err);
 void tr_resident_free(struct tr_resident *res);
 
 /* Where the tensor lies; t must be one of the model's resident tensors. */

@@ -57,8 +57,10 @@ int tr_session_new(struct tr_session **out, struct tr_engine *e, struct tr_err *
 		return tr_err_set(err, TR_E_NOMEM, "session: out of memory");
 	s->e = e;
 	rc = tr_kv_init(&s->kv, e->opts.kv_type, info->n_layer, e->opts.n_ctx, info->kv_width, err);
-	if (!rc)
+	if (!rc) {
+		tr_kv_interleave(&s->kv, &e->setup.topo);
 		rc = alloc_run(s, err);
+	}
 	if (rc) {
 		tr_session_free(s);
 		return rc;
