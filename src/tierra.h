@@ -196,6 +196,17 @@ struct tr_plan_tier {
 	uint64_t bytes;
 };
 
+/* A NUMA node that weights are split among: it computes the rows that lie on it. */
+#define TR_MAX_NODE 8 /* sockets of the largest x86-64 machines */
+
+struct tr_node_info {
+	int id;			 /* of the system; -1: faked */
+	unsigned n_thread;
+	uint64_t resident_bytes; /* its part of what tr_plan has under these names */
+	uint64_t dram_bytes;
+	uint64_t kv_bytes;
+};
+
 struct tr_plan {
 	uint32_t n_layer;	  /* all layers */
 	uint32_t n_moe_layer;	  /* layers with routed experts */
@@ -210,6 +221,8 @@ struct tr_plan {
 	uint32_t n_ctx;
 	size_t n_tier;
 	struct tr_plan_tier tier[TR_MAX_TIER];
+	size_t n_node;		  /* 0: nodes play no part */
+	struct tr_node_info node[TR_MAX_NODE];
 };
 
 TR_API int tr_engine_plan(const struct tr_engine_opts *opts, struct tr_plan *plan,
@@ -243,6 +256,7 @@ struct tr_tier_stats {
 	uint64_t joins;	  /* uses that found their load already in flight */
 	uint64_t bytes;	  /* bytes of experts read from here, computed in place or loaded */
 	uint64_t wait_ns; /* time the engine stood waiting for this tier */
+	int node;	  /* index of the only node that computes from here; -1: all do */
 };
 
 /* Reads ahead of need, by prediction. issued = useful + late + wasted + cancelled + failed + those that
@@ -298,6 +312,8 @@ struct tr_stats {
 	char cpu[16];
 	char policy[80];	/* name and options, cut to fit */
 	unsigned n_thread;
+	size_t n_node;		/* as in tr_plan */
+	struct tr_node_info node[TR_MAX_NODE];
 	uint64_t load_ns;	/* time tr_engine_open took */
 };
 

@@ -200,6 +200,24 @@ static void print_experts(const struct tr_plan *p, FILE *out)
 	print_size(out, kv, p->kv_bytes);
 }
 
+static void print_nodes(const struct tr_plan *p, FILE *out)
+{
+	static const char *const head[] = { ">node", ">threads", ">resident", ">dram", ">kv" };
+	struct tr_table t;
+
+	tr_table_init(&t, head, N_OF(head));
+	for (size_t i = 0; i < p->n_node; i++) {
+		tr_table_add(&t, "%d", p->node[i].id);
+		tr_table_add(&t, "%u", p->node[i].n_thread);
+		tr_table_add_bytes(&t, p->node[i].resident_bytes);
+		tr_table_add_bytes(&t, p->node[i].dram_bytes);
+		tr_table_add_bytes(&t, p->node[i].kv_bytes);
+	}
+	fputs("\nNUMA nodes (each computes the rows of weights that lie on it)\n", out);
+	tr_table_print(&t, out, "  ");
+	tr_table_fini(&t);
+}
+
 void tr_inspect_print_plan(const struct tr_inspect *in, FILE *out)
 {
 	static const char *const head[] = { "tier", ">capacity", ">experts", ">their size" };
@@ -220,6 +238,8 @@ void tr_inspect_print_plan(const struct tr_inspect *in, FILE *out)
 	fputs("\ntiers (a cache holds copies; the others are homes)\n", out);
 	tr_table_print(&t, out, "  ");
 	tr_table_fini(&t);
+	if (p->n_node)
+		print_nodes(p, out);
 }
 
 void tr_inspect_print_units(const struct tr_inspect *in, FILE *out)

@@ -85,15 +85,29 @@ static json_t *json_tiers(const struct tr_plan *p)
 	return array;
 }
 
+static json_t *json_nodes(const struct tr_plan *p)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < p->n_node; i++)
+		json_array_append_new(array, json_pack("{s:i, s:i, s:I, s:I, s:I}", "node",
+			p->node[i].id, "threads", (int)p->node[i].n_thread, "resident_bytes",
+			(json_int_t)p->node[i].resident_bytes, "dram_bytes",
+			(json_int_t)p->node[i].dram_bytes, "kv_bytes",
+			(json_int_t)p->node[i].kv_bytes));
+	return array;
+}
+
 static json_t *json_plan(const struct tr_plan *p)
 {
-	return json_pack("{s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:o}", "n_layer",
+	return json_pack("{s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:o, s:o}", "n_layer",
 		(int)p->n_layer, "n_moe_layer", (int)p->n_moe_layer, "n_expert", (int)p->n_expert,
 		"n_expert_used", (int)p->n_expert_used, "n_unit", (json_int_t)p->n_unit,
 		"unit_bytes_max", (json_int_t)p->unit_bytes_max, "expert_bytes",
 		(json_int_t)p->expert_bytes, "resident_bytes", (json_int_t)p->resident_bytes,
 		"kv_bytes", (json_int_t)p->kv_bytes, "floor_bytes", (json_int_t)p->floor_bytes,
-		"n_ctx", (int)p->n_ctx, "tiers", json_tiers(p));
+		"n_ctx", (int)p->n_ctx, "tiers", json_tiers(p),
+		"nodes", json_nodes(p));
 }
 
 static json_t *json_units(const struct tr_inspect *in)

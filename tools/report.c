@@ -84,6 +84,16 @@ json_t *tr_report_json_tier(const struct tr_tier_stats *t)
 		(double)t->wait_ns / 1e6);
 }
 
+static json_t *json_nodes(const struct tr_stats *s)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < s->n_node; i++)
+		json_array_append_new(array, json_pack("{s:i, s:i}", "node", s->node[i].id,
+			"threads", (int)s->node[i].n_thread));
+	return array;
+}
+
 static json_t *json_engine(const struct tr_stats *s)
 {
 	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "policy", s->policy,
@@ -187,8 +197,10 @@ json_t *tr_report_json(const struct tr_report *r)
 		json_ids(r->prompt_ids, r->n_prompt), "ids", json_ids(r->ids, r->n_id), "text",
 		tr_json_text(r->text, r->text_bytes), "stop_reason", r->stop_reason, "tiers",
 		tiers);
-	if (root)
+	if (root) {
 		tr_report_json_run(r, root);
+		json_object_set_new(root, "nodes", json_nodes(&r->stats));
+	}
 	if (root && r->with_logprobs)
 		json_object_set_new(root, "logprobs", json_logprobs(r));
 	return root;
@@ -292,6 +304,20 @@ static void print_roofline(FILE *out, const struct tr_roofline *r, size_t n)
 				percent(r->got_bytes_per_s, r->can_bytes_per_s));
 }
 
+/* Only where nodes play a part. */
+static void print_nodes(FILE *out, const struct tr_stats *s)
+{
+	for (size_t i = 0; i < s->n_node; i++)
+		fprintf(out, "%s%d with %u threads", i ? ", " : "nodes    ", s->node[i].id,
+			s->node[i].n_thread);
+	for (size_t i = 0; i < s->n_tier; i++)
+		if (s->tier[i].node >= 0)
+			fprintf(out, ", %s at %d", s->tier[i].name,
+				s->node[s->tier[i].node].id);
+	if (s->n_node)
+		fputc('\n', out);
+}
+
 void tr_report_print(const struct tr_report *r, FILE *out)
 {
 	const struct tr_stats *s = &r->stats;
@@ -307,7 +333,9 @@ void tr_report_print(const struct tr_report *r, FILE *out)
 	if (s->io_retries || s->io_fallbacks)
 		fprintf(out, ", %" PRIu64 " reads retried, %" PRIu64 " fallbacks", s->io_retries,
 			s->io_fallbacks);
-	fputs("\n\n", out);
+	fputc('\n', out);
+	print_nodes(out, s);
+	fputc('\n', out);
 	tr_report_print_quality(r, out);
 }
 

@@ -3,7 +3,8 @@
  *
  * Node k of n computes the rows from tr_topo_first(k) to tr_topo_first(k + 1) of every matrix, in
  * proportion to its workers; that is also where their bytes are placed (node_mem.h). With one node
- * nothing is split. The description is plain data: a test makes its own.
+ * nothing is split. The description is plain data: a test makes its own. Nodes beyond TR_MAX_NODE join
+ * the nearest.
  */
 #ifndef TR_BASE_TOPO_H
 #define TR_BASE_TOPO_H
@@ -11,8 +12,6 @@
 #include "base/err.h"
 
 #include <sched.h>
-
-#define TR_MAX_NODE 8 /* sockets of the largest x86-64 machines; nodes beyond join the nearest */
 
 struct tr_node {
 	int id;		       /* of the system; -1: none in particular */

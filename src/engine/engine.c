@@ -363,6 +363,7 @@ unsigned tr_engine_n_ctx(const struct tr_engine *e)
 void tr_engine_stats(const struct tr_engine *e, struct tr_stats *out)
 {
 	struct tr_io_stats io;
+	size_t i;
 
 	memset(out, 0, sizeof(*out));
 	if (e->cache)
@@ -379,5 +380,9 @@ void tr_engine_stats(const struct tr_engine *e, struct tr_stats *out)
 	snprintf(out->io_method, sizeof(out->io_method), "%s", io.method);
 	snprintf(out->cpu, sizeof(out->cpu), "%s", e->ops.k->name);
 	out->n_thread = tr_pool_size(e->pool);
+	out->n_node = e->setup.plan.n_node;
+	memcpy(out->node, e->setup.plan.node, sizeof(out->node));
+	for (i = 0; i < out->n_tier; i++)
+		out->tier[i].node = out->n_node && i && i <= e->n_store ? e->pmem.node[i] : -1;
 	out->load_ns = e->load_ns;
 }

@@ -279,6 +279,30 @@ static void describe(struct tr_setup *s, const struct tr_engine_opts *o)
 	};
 }
 
+static uint64_t share(const struct tr_topo *t, unsigned k, uint64_t bytes)
+{
+	return tr_topo_first(t, k + 1, bytes) - tr_topo_first(t, k, bytes);
+}
+
+static void describe_nodes(struct tr_setup *s)
+{
+	const struct tr_topo *t = &s->topo;
+	struct tr_plan *p = &s->plan;
+	unsigned k;
+
+	if (t->n_node == 1 && !t->bind)
+		return;
+	p->n_node = t->n_node;
+	for (k = 0; k < t->n_node; k++)
+		p->node[k] = (struct tr_node_info){
+			.id = t->node[k].id,
+			.n_thread = t->node[k].n_worker,
+			.resident_bytes = share(t, k, p->resident_bytes),
+			.dram_bytes = share(t, k, p->tier[0].bytes),
+			.kv_bytes = p->kv_bytes / t->n_node,
+		};
+}
+
 int tr_setup_open(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *err)
 {
 	size_t i;
@@ -322,6 +346,7 @@ int tr_setup_open(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *e
 	if (rc)
 		goto fail;
 	describe_tiers(s);
+	describe_nodes(s);
 	return 0;
 fail:
 	tr_setup_close(s);

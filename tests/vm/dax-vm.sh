@@ -7,13 +7,14 @@
 #       --bin PATH       a dynamically linked program and its libraries; becomes /t/NAME
 #       --file PATH      a file or directory; becomes /t/NAME
 #       --domain D       mem-ctrl: caches must be flushed (cache line); cpu: eADR (byte)
+#       --pmem-node N    NUMA node of the NVDIMMs, 2 if not given
 #       --nvme           an emulated NVMe disk of 256 MiB, /dev/nvme0n1, with a poll queue
 #       --mib N          size of each of the two NVDIMMs, 512 if not given
 #       --timeout S      seconds the guest may take, 300 if not given
 #       --kvm            use KVM instead of emulation
 #
 # The guest is an initramfs: no disk image, no network, nothing of the host can be written. It has
-# two processors on NUMA nodes 0 and 1 and two NVDIMMs on node 2, which has no processor. Their
+# two processors on NUMA nodes 0 and 1 and two NVDIMMs, on node 2, which has no processor. Their
 # contents live in sparse files of the run and go with it. guest-init.sh turns the first into ext4
 # with dax=always on /mnt/pmem and the second into /dev/dax1.0.
 #
@@ -147,7 +148,7 @@ boot() {
 		truncate -s "${mib}M" "$work/pmem$i" || die "cannot write in $work"
 		# Regions must be multiples of 16 MiB, which the label area would break.
 		args+=(-object "memory-backend-file,id=pm$i,share=on,mem-path=$work/pmem$i,size=${mib}M,align=16M"
-			-device "nvdimm,id=dimm$i,memdev=pm$i,node=2,label-size=128K")
+			-device "nvdimm,id=dimm$i,memdev=pm$i,node=$pmem_node,label-size=128K")
 	done
 	if [ $nvme = yes ]; then
 		truncate -s 256M "$work/nvme"
@@ -165,13 +166,14 @@ boot() {
 }
 
 run() {
-	bins=() files=() cmd=() domain='' nvme=no mib=512 limit=300 kvm=no
+	bins=() files=() cmd=() domain='' nvme=no pmem_node=2 mib=512 limit=300 kvm=no
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--bin) bins+=("$2"); shift 2 ;;
 		--file) files+=("$2"); shift 2 ;;
 		--domain) domain=$2; shift 2 ;;
 		--nvme) nvme=yes; shift ;;
+		--pmem-node) pmem_node=$2; shift 2 ;;
 		--mib) mib=$2; shift 2 ;;
 		--timeout) limit=$2; shift 2 ;;
 		--kvm) kvm=yes; shift ;;

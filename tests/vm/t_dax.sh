@@ -1,12 +1,14 @@
 #!/bin/bash
-# t_dax.sh - the store and the whole program on real DAX, in the guest of dax-vm.sh. Speaks TAP.
+# t_dax.sh - the store, the whole program and two NUMA nodes on real DAX, in the guest of dax-vm.sh.
+# Speaks TAP.
 #
 # Boots with memory whose caches must be flushed (libpmem2 says "cache line"), with eADR ("byte"),
-# and once more for `tierra generate` on the demo model when the program is built.
+# with the NVDIMMs on node 1 for what is placed on nodes, and once more for `tierra generate` on the
+# demo model when the program is built.
 # TR_SRCDIR and TR_BUILDDIR as in the harness. Exit status: 0 all held, 1 not, 77 cannot be run here.
 #
-# The same file runs inside the guest as `t_dax.sh guest-store GRANULARITY` and `t_dax.sh
-# guest-generate`; busybox is the shell there.
+# The same file runs inside the guest as `t_dax.sh guest-store GRANULARITY`, `t_dax.sh guest-nodes`
+# and `t_dax.sh guest-generate`; busybox is the shell there.
 
 # --- in the guest: prints "ok - NAME" and "not ok - NAME" ----------------------------------------
 
@@ -21,6 +23,17 @@ guest_store() {
 	echo "# t_store: status $?, left in /mnt/pmem:" /mnt/pmem/*
 }
 
+guest_nodes() {
+	local t
+	[ "$(cat /sys/devices/system/node/has_memory)" = 0-1 ] &&
+		[ "$(cat /sys/devices/system/node/has_cpu)" = 0-1 ]
+	result $? "there are two nodes with processors and memory"
+	export CMOCKA_MESSAGE_OUTPUT=TAP
+	for t in t_topo t_pool t_node_mem t_nodes; do
+		TR_TEST_MODEL=/t/demo.gguf TR_TEST_STORE_DIR=/mnt/pmem TR_TEST_STORE_NODE=1 $t
+	done
+}
+
 # OPTIONS of generate; prints JSON without white space.
 generate() {
 	tierra generate -p "The sea" -n 16 --temp 0 --ignore-eos --dram 20% --output json "$@" \
@@ -28,14 +41,21 @@ generate() {
 }
 
 ids() { sed -n 's/.*"ids":\[\([-0-9,]*\)\].*/\1/p'; }
+nodes() { sed -n 's/.*"nodes":\[\([^]]*\)\].*/\1/p'; }
 pmem_hits() { sed -n 's/.*"name":"pmem:[^}]*"hits":\([0-9]*\).*/\1/p'; }
 
 guest_generate() {
-	local plain copied again placed before
+	local plain off copied again placed before
 	plain=$(generate -m /t/demo.gguf)
 	[ -n "$(echo "$plain" | ids)" ]
 	result $? "the demo model generates without persistent memory"
 	[ -n "$plain" ] || sed 's/^/# /' /tmp/stderr
+	[ "$(echo "$plain" | nodes)" = '{"node":0,"threads":1},{"node":1,"threads":1}' ]
+	result $? "it does so on two nodes"
+	off=$(generate -m /t/demo.gguf --numa off)
+	[ -n "$plain" ] && [ "$(echo "$off" | ids)" = "$(echo "$plain" | ids)" ] &&
+		[ -z "$(echo "$off" | nodes)" ]
+	result $? "the ids are the same without regard for nodes"
 
 	copied=$(generate -m /t/demo.gguf --pmem /mnt/pmem:40%)
 	[ -n "$plain" ] && [ "$(echo "$copied" | ids)" = "$(echo "$plain" | ids)" ]
@@ -62,6 +82,7 @@ guest_generate() {
 
 case ${1:-} in
 guest-store) guest_store "$2"; exit 0 ;;
+guest-nodes) guest_nodes; exit 0 ;;
 guest-generate) guest_generate; exit 0 ;;
 esac
 
@@ -118,13 +139,20 @@ reason=$("$here/dax-vm.sh" check 2>&1) || skip_all "${reason#dax-vm: }"
 export LD_LIBRARY_PATH=$build/.libs${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 store=$(real_program "$build/tests/t_store")
 
+demo=$(mktemp -d) && cp "$src/models/demo-q4_0.gguf" "$demo/demo.gguf" || exit 1
+trap 'rm -rf "$demo"' EXIT
+node_tests=()
+for t in t_topo t_pool t_node_mem t_nodes; do
+	node_tests+=(--bin "$(real_program "$build/tests/$t")")
+done
+
 boot "cache line" 24 --domain mem-ctrl --bin "$store" -- sh /t/t_dax.sh guest-store "cache line"
 boot "byte" 24 --domain cpu --bin "$store" -- sh /t/t_dax.sh guest-store byte
+boot "nodes" 30 --domain mem-ctrl --pmem-node 1 "${node_tests[@]}" --file "$demo/demo.gguf" \
+	--timeout 600 -- sh /t/t_dax.sh guest-nodes
 if [ -x "$build/tools/tierra" ]; then
-	demo=$(mktemp -d) && cp "$src/models/demo-q4_0.gguf" "$demo/demo.gguf" || exit 1
-	boot "generate" 6 --domain mem-ctrl --bin "$(real_program "$build/tools/tierra")" \
+	boot "generate" 8 --domain mem-ctrl --bin "$(real_program "$build/tools/tierra")" \
 		--file "$demo/demo.gguf" --timeout 600 -- sh /t/t_dax.sh guest-generate
-	rm -rf "$demo"
 else
 	seen=$((seen + 1))
 	echo "ok $seen - generate # SKIP $build/tools/tierra is not built"
