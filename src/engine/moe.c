@@ -108,6 +108,19 @@ static uint64_t max_rows(const struct tr_catalog *c, enum tr_part part)
 	return rows;
 }
 
+uint64_t tr_moe_bytes(const struct tr_catalog *catalog, uint32_t n_embd, uint32_t n_tok_max)
+{
+	uint64_t ff = max_rows(catalog, TR_PART_GATE), row = 0;
+	int kind;
+
+	for (kind = 0; kind < TR_N_ACT_KIND; kind++)
+		row += tr_act_bytes(kind, TR_ALIGN_UP(n_embd, 256u));
+	row += 2 * tr_ops_stride(ff) * sizeof(float);
+	row += tr_act_bytes(TR_ACT_F32, TR_ALIGN_UP(ff, 256));
+	row += tr_ops_stride(n_embd) * sizeof(float);
+	return row * n_tok_max * catalog->n_used;
+}
+
 static bool alloc_buffers(struct tr_moe *m)
 {
 	size_t n_pair = (size_t)m->n_tok_max * m->n_used, n_expert = m->catalog->n_expert;

@@ -18,6 +18,9 @@
 struct tr_moe;
 struct tr_expert_counter;
 
+/* What the buffers of tr_moe_new take that grow with the chunk. */
+uint64_t tr_moe_bytes(const struct tr_catalog *catalog, uint32_t n_embd, uint32_t n_tok_max);
+
 struct tr_moe_pmem {
 	unsigned n_thread;     /* workers of each NUMA node that may read it at a time; 0: all */
 	int node[TR_MAX_TIER]; /* by tier: index of the node it is attached to; -1: not known */

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/opt.h"
 #include "cuda/device.h"
+#include "engine/moe.h"
 #include "policies/policy.h"
 
 #include <stdio.h>
@@ -16,10 +17,15 @@
 #define DEFAULT_BATCH 512
 #define MAX_BATCH 4096
 
-/* Left alone when the DRAM cache is sized from what memory allows: a tenth, at least 512 MiB, for the
- * page cache, this process's buffers and everybody else. */
-#define RESERVE_SHARE 10
-#define RESERVE_MIN (512ull << 20)
+/* Left alone when the DRAM cache is sized from what memory allows. Of the machine a tenth, at least
+ * 512 MiB, for the page cache and everybody else. What a control group leaves is this process's own,
+ * and reads past the page cache need none of it: there only page tables, buffers of attention and
+ * small change are to be left. 140 MB were measured beside weights, KV cache and expert buffers
+ * with a width of 2048 and 14 layers. */
+#define MACHINE_SHARE 10
+#define MACHINE_MIN   (512ull << 20)
+#define GROUP_SHARE   32
+#define GROUP_MIN     (160ull << 20)
 
 static int pick_context(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *err)
 {
@@ -110,17 +116,31 @@ static int parse_vram(const struct tr_setup *s, const char *text, struct tr_err 
 		text, why);
 }
 
+static uint64_t all_but(uint64_t bytes, uint64_t share, uint64_t least, uint64_t fixed)
+{
+	uint64_t keep = TR_MAX(bytes / share, least) + fixed;
+
+	return bytes > keep ? bytes - keep : 0;
+}
+
+uint64_t tr_plan_dram(const struct tr_memory *memory, uint64_t fixed)
+{
+	uint64_t machine = all_but(memory->machine_bytes, MACHINE_SHARE, MACHINE_MIN, fixed);
+
+	return TR_MIN(machine, all_but(memory->group_bytes, GROUP_SHARE, GROUP_MIN, fixed));
+}
+
 static int pick_dram(struct tr_setup *s, const struct tr_engine_opts *o, struct tr_err *err)
 {
-	uint64_t available, reserve, fixed;
+	struct tr_memory memory;
+	uint64_t fixed;
 
 	if (o->dram)
 		return tr_opt_size("--dram", o->dram, slots_bytes(s->catalog), &s->dram_bytes, err);
-	available = tr_memory_available();
-	reserve = TR_MAX(available / RESERVE_SHARE, (uint64_t)RESERVE_MIN);
-	fixed = s->plan.resident_bytes + s->plan.kv_bytes + reserve;
-	s->dram_bytes = available > fixed ? available - fixed : 0;
-	s->dram_bytes = TR_MIN(s->dram_bytes, slots_bytes(s->catalog));
+	memory = tr_memory_available("");
+	fixed = s->plan.resident_bytes + s->plan.kv_bytes +
+		tr_moe_bytes(s->catalog, s->info.n_embd, o->n_batch);
+	s->dram_bytes = TR_MIN(tr_plan_dram(&memory, fixed), slots_bytes(s->catalog));
 	return 0;
 }
 

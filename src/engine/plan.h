@@ -46,8 +46,16 @@ struct tr_setup {
 int tr_setup_open(struct tr_setup *setup, struct tr_engine_opts *opts, struct tr_err *err);
 void tr_setup_close(struct tr_setup *setup);
 
-/* Memory that the process may still take: the least of what the kernel calls available and what
- * the control groups it is in leave. */
-uint64_t tr_memory_available(void);
+/* Memory that the process may still take. */
+struct tr_memory {
+	uint64_t machine_bytes; /* what the kernel calls available */
+	uint64_t group_bytes;	/* what the control groups it is in leave; UINT64_MAX: no limit */
+};
+
+/* Files of the system are looked for under root: "" but in tests. */
+struct tr_memory tr_memory_available(const char *root);
+
+/* Bytes for the DRAM cache beside `fixed` bytes that are needed anyway. */
+uint64_t tr_plan_dram(const struct tr_memory *memory, uint64_t fixed);
 
 #endif
