@@ -306,6 +306,7 @@ struct tr_stats {
 	uint64_t evictions;
 	uint64_t warm_units;	/* experts that a profile had read before the first token */
 	uint64_t warm_bytes;
+	uint64_t io_busy_ns;	/* with at least one read in flight */
 	uint64_t io_retries;
 	uint64_t io_fallbacks;	/* times a slower way was taken once and for all */
 	char io_method[16];	/* the one in use */

@@ -375,6 +375,7 @@ void tr_engine_stats(const struct tr_engine *e, struct tr_stats *out)
 	out->resident_bytes = e->setup.plan.resident_bytes;
 	out->kv_bytes = e->setup.plan.kv_bytes;
 	out->floor_bytes = e->setup.plan.floor_bytes;
+	out->io_busy_ns = io.busy_ns;
 	out->io_retries = io.retries;
 	out->io_fallbacks = io.fallbacks;
 	snprintf(out->io_method, sizeof(out->io_method), "%s", io.method);
