@@ -103,7 +103,7 @@ run_prints_a_row_per_setting()
 		--prefill 8 --warm 1 --repeats 2 --keep 0 --reader 1M "$dir/m.gguf" >"$dir/table"
 	cat "$dir/table"
 	test "$(grep -c '^| m.gguf | ' "$dir/table")" = 2
-	grep -q '^| m.gguf | 25% ' "$dir/table"
+	grep -q '^| m.gguf | tierra | 25% ' "$dir/table"
 }
 
 test_that "a small model opens as asked" opens_as_asked

@@ -38,12 +38,15 @@ struct args {
 };
 
 struct repeat {
+	double first_token_s;		 /* session and prefill */
 	double prefill_s;
 	double decode_s;
 	double dram_reader;		 /* bytes per second, mean of before and after */
 	double disk_reader;		 /* 0: no expert came from disk in the warm-up */
 	struct tr_tier_stats dram, disk; /* while decoding */
 	struct device_count device;	 /* the same; zeros: not known */
+	uint64_t busy_ns;		 /* of which with a read in flight */
+	uint64_t prefill_busy_ns;	 /* the same of the prefill */
 };
 
 struct bench {
@@ -72,6 +75,14 @@ static struct tr_tier_stats tier_stats(const struct bench *b, const char *name)
 		if (!strcmp(stats.tier[i].name, name))
 			return stats.tier[i];
 	return none;
+}
+
+static uint64_t busy_ns(const struct bench *b)
+{
+	struct tr_stats stats;
+
+	tr_engine_stats(b->engine, &stats);
+	return stats.io_busy_ns;
 }
 
 static void subtract(struct tr_tier_stats *t, const struct tr_tier_stats *before)
@@ -214,9 +225,11 @@ static int timed_part(struct bench *b, struct repeat *r, bool disk, struct tr_er
 	dram = tier_stats(b, "dram");
 	nvme = tier_stats(b, "nvme");
 	counted = device_count(model, &before);
+	r->busy_ns = busy_ns(b);
 	start = now();
 	rc = decode(b, b->a->tokens, err);
 	r->decode_s = now() - start;
+	r->busy_ns = busy_ns(b) - r->busy_ns;
 	if (counted && device_count(model, &after))
 		r->device = (struct device_count){ after.read_bytes - before.read_bytes,
 			after.busy_ns - before.busy_ns };
@@ -231,7 +244,7 @@ static int run_repeat(struct bench *b, struct repeat *r, uint64_t seed, struct t
 {
 	struct tr_sampler_opts sampling;
 	uint64_t before;
-	double start;
+	double begin = now(), start;
 	int rc;
 
 	tr_sampler_defaults(&sampling);
@@ -242,9 +255,12 @@ static int run_repeat(struct bench *b, struct repeat *r, uint64_t seed, struct t
 		rc = tr_session_new(&b->session, b->engine, err);
 	if (rc)
 		goto out;
+	r->prefill_busy_ns = busy_ns(b);
 	start = now();
 	rc = feed_prompt(b, seed, err);
 	r->prefill_s = now() - start;
+	r->prefill_busy_ns = busy_ns(b) - r->prefill_busy_ns;
+	r->first_token_s = now() - begin;
 	before = tier_stats(b, "nvme").bytes;
 	if (!rc)
 		rc = decode(b, b->a->warm, err);
@@ -277,6 +293,7 @@ static json_t *repeat_json(const struct bench *b, const struct repeat *r)
 
 	put_real(o, "prefill_s", r->prefill_s);
 	put_real(o, "prefill_tokens_per_s", (double)b->a->prefill / r->prefill_s);
+	put_real(o, "prefill_busy_s", (double)r->prefill_busy_ns * 1e-9);
 	put_real(o, "decode_s", r->decode_s);
 	put_real(o, "decode_tokens_per_s", n / r->decode_s);
 	put_real(o, "active_bytes_per_s", (double)active_bytes(b) * n / r->decode_s);
@@ -287,6 +304,10 @@ static json_t *repeat_json(const struct bench *b, const struct repeat *r)
 	put_real(o, "disk_wait_s", (double)r->disk.wait_ns * 1e-9);
 	put_real(o, "device_bytes_per_token", (double)r->device.read_bytes / n);
 	put_real(o, "device_busy", (double)r->device.busy_ns * 1e-9 / r->decode_s);
+	put_real(o, "disk_busy_s", (double)r->busy_ns * 1e-9);
+	if (r->busy_ns)
+		put_real(o, "disk_busy_bytes_per_s",
+			(double)r->disk.bytes * 1e9 / (double)r->busy_ns);
 	if (r->dram_reader > 0)
 		put_real(o, "dram_reader_bytes_per_s", r->dram_reader);
 	if (r->disk_reader > 0)
@@ -309,6 +330,7 @@ static json_t *report(const struct bench *b, const struct repeat *repeats)
 	put_int(o, "prefill_tokens", b->a->prefill);
 	put_int(o, "decode_tokens", b->a->tokens);
 	put_int(o, "dram_bytes", tier_stats(b, "dram").capacity_bytes);
+	put_int(o, "dram_slots", p->tier[0].n_unit);
 	put_int(o, "active_bytes", active_bytes(b));
 	put_int(o, "moe_layers", p->n_moe_layer);
 	put_int(o, "experts", p->n_expert);
@@ -318,6 +340,9 @@ static json_t *report(const struct bench *b, const struct repeat *repeats)
 	put_int(o, "resident_bytes", p->resident_bytes);
 	put_int(o, "kv_bytes", p->kv_bytes);
 	put_real(o, "load_s", (double)s.load_ns * 1e-9);
+	put_real(o, "first_token_s", (double)s.load_ns * 1e-9 + repeats[0].first_token_s);
+	if (s.predictor.visits)
+		put_real(o, "predictor_recall", s.predictor.recall);
 	put_real(o, "hot_quarter", hot_share(b));
 	for (uint64_t i = 0; i < b->a->repeats; i++)
 		json_array_append_new(list, repeat_json(b, &repeats[i]));
@@ -335,6 +360,7 @@ enum {
 	KEY_PREFETCH,
 	KEY_IO,
 	KEY_CPU,
+	KEY_TRACE,
 	KEY_PREFILL,
 	KEY_WARM,
 	KEY_REPEATS,
@@ -351,6 +377,7 @@ static const struct argp_option options[] = {
 	{ "prefetch", KEY_PREFETCH, "MODE", 0, "as of tierra", 1 },
 	{ "io", KEY_IO, "METHOD", 0, "as of tierra", 1 },
 	{ "cpu", KEY_CPU, "ISA", 0, "as of tierra", 1 },
+	{ "trace", KEY_TRACE, "FILE", 0, "as of tierra", 1 },
 	{ "threads", 't', "N", 0, "as of tierra, and of the memory reader", 1 },
 	{ "batch", KEY_BATCH, "N", 0, "as of tierra", 1 },
 	{ "tokens", 'n', "N", 0, "timed tokens (64)", 2 },
@@ -423,6 +450,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		return 0;
 	case KEY_CPU:
 		a->opts.cpu = text;
+		return 0;
+	case KEY_TRACE:
+		a->opts.trace = text;
 		return 0;
 	case KEY_READER:
 		if (tr_opt_size("--reader", text, 0, &a->reader_bytes, &err))
