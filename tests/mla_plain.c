@@ -1,6 +1,6 @@
 #include "mla_plain.h"
 #include "base/mem.h"
-#include "engine/rope.h"
+#include "compute/rope.h"
 #include "model/quants/blocks.h"
 
 #include <math.h>

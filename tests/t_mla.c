@@ -1,6 +1,6 @@
 #include "test.h"
 #include "base/mem.h"
-#include "engine/rope.h"
+#include "compute/rope.h"
 #include "kernels_data.h"
 #include "mla_plain.h"
 

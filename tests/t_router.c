@@ -1,6 +1,6 @@
 #include "test.h"
-#include "engine/rope.h"
-#include "engine/router.h"
+#include "compute/rope.h"
+#include "compute/router.h"
 
 #include <math.h>
 

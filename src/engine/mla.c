@@ -13,7 +13,7 @@
  * more, which a cache of one chunk does not pay unless workers would be idle.
  */
 #include "engine/mla_job.h"
-#include "engine/rope.h"
+#include "compute/rope.h"
 
 #include <string.h>
 

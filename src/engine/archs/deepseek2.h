@@ -7,10 +7,10 @@
 #ifndef TR_ENGINE_ARCHS_DEEPSEEK2_H
 #define TR_ENGINE_ARCHS_DEEPSEEK2_H
 
+#include "compute/rope.h"
+#include "compute/router.h"
 #include "engine/arch.h"
 #include "engine/mla.h"
-#include "engine/rope.h"
-#include "engine/router.h"
 
 /* A gated feed-forward network: down(silu(gate x) * up x). */
 struct ds2_ffn {

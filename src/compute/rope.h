@@ -1,8 +1,8 @@
 /*
  * rope.h - rotary position embedding, with YaRN (Peng et al. 2023, arXiv:2309.00071).
  */
-#ifndef TR_ENGINE_ROPE_H
-#define TR_ENGINE_ROPE_H
+#ifndef TR_COMPUTE_ROPE_H
+#define TR_COMPUTE_ROPE_H
 
 #include "base/err.h"
 

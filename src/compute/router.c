@@ -1,4 +1,4 @@
-#include "engine/router.h"
+#include "compute/router.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* router.h - from router logits to the experts of a token and their weights. Pure. */
-#ifndef TR_ENGINE_ROUTER_H
-#define TR_ENGINE_ROUTER_H
+#ifndef TR_COMPUTE_ROUTER_H
+#define TR_COMPUTE_ROUTER_H
 
 #include "compute/kernels.h"
 

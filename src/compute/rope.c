@@ -1,4 +1,4 @@
-#include "engine/rope.h"
+#include "compute/rope.h"
 #include "base/mem.h"
 
 #include <math.h>
