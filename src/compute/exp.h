@@ -23,6 +23,8 @@
 #ifndef TR_COMPUTE_EXP_H
 #define TR_COMPUTE_EXP_H
 
+#include "base/portable.h"
+
 #include <math.h>
 #include <stdint.h>
 
@@ -39,7 +41,7 @@
 #define TR_EXP_LO -0x1.5d589ep+6f
 
 /* 2^e for e in -126..127. */
-static inline float tr_exp_pow2(int32_t e)
+TR_FN float tr_exp_pow2(int32_t e)
 {
 	union {
 		uint32_t u;
@@ -49,7 +51,7 @@ static inline float tr_exp_pow2(int32_t e)
 	return v.f;
 }
 
-static inline float tr_exp_canonical(float x)
+TR_FN float tr_exp_canonical(float x)
 {
 	float t, n, r, p;
 	int32_t k, h;
@@ -60,29 +62,29 @@ static inline float tr_exp_canonical(float x)
 		return INFINITY;
 	if (x < TR_EXP_LO)
 		return 0.0f;
-	t = __builtin_fmaf(x, TR_EXP_LOG2E, TR_EXP_MAGIC);
+	t = tr_fmaf(x, TR_EXP_LOG2E, TR_EXP_MAGIC);
 	n = t - TR_EXP_MAGIC;
-	r = __builtin_fmaf(n, -TR_EXP_LN2_HI, x);
-	r = __builtin_fmaf(n, -TR_EXP_LN2_LO, r);
+	r = tr_fmaf(n, -TR_EXP_LN2_HI, x);
+	r = tr_fmaf(n, -TR_EXP_LN2_LO, r);
 	p = TR_EXP_C6;
-	p = __builtin_fmaf(p, r, TR_EXP_C5);
-	p = __builtin_fmaf(p, r, TR_EXP_C4);
-	p = __builtin_fmaf(p, r, TR_EXP_C3);
-	p = __builtin_fmaf(p, r, TR_EXP_C2);
-	p = __builtin_fmaf(p, r, 1.0f);
-	p = __builtin_fmaf(p, r, 1.0f);
+	p = tr_fmaf(p, r, TR_EXP_C5);
+	p = tr_fmaf(p, r, TR_EXP_C4);
+	p = tr_fmaf(p, r, TR_EXP_C3);
+	p = tr_fmaf(p, r, TR_EXP_C2);
+	p = tr_fmaf(p, r, 1.0f);
+	p = tr_fmaf(p, r, 1.0f);
 	k = (int32_t)n;
 	h = k >> 1;
 	return (p * tr_exp_pow2(h)) * tr_exp_pow2(k - h);
 }
 
 /* x / (1 + exp(-x)) */
-static inline float tr_silu_canonical(float x)
+TR_FN float tr_silu_canonical(float x)
 {
 	return x / (1.0f + tr_exp_canonical(-x));
 }
 
-static inline float tr_sigmoid_canonical(float x)
+TR_FN float tr_sigmoid_canonical(float x)
 {
 	return 1.0f / (1.0f + tr_exp_canonical(-x));
 }

@@ -8,6 +8,7 @@
 #define TR_MODEL_QUANT_H
 
 #include "base/err.h"
+#include "base/portable.h"
 
 /* The form activations take before they meet a weight of a type (layouts: compute/kernels.h). */
 enum tr_act_kind {
@@ -67,7 +68,7 @@ int tr_quant_refuse(uint32_t id, const char *what, struct tr_err *err);
 float tr_f16_to_f32(uint16_t h);
 uint16_t tr_f32_to_f16(float f); /* round to nearest even */
 
-static inline float tr_bf16_to_f32(uint16_t h)
+TR_FN float tr_bf16_to_f32(uint16_t h)
 {
 	union {
 		uint32_t u;

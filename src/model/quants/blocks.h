@@ -9,7 +9,10 @@
 #ifndef TR_MODEL_QUANTS_BLOCKS_H
 #define TR_MODEL_QUANTS_BLOCKS_H
 
+#include "base/portable.h"
 #include "model/quant.h"
+
+#include <assert.h>
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "blocks are laid over file bytes: little-endian machines only"
@@ -160,32 +163,32 @@ struct TR_PACKED tr_block_mxfp4 {
 	uint8_t qs[16];
 };
 
-_Static_assert(sizeof(struct tr_block_q4_0) == 18, "Q4_0");
-_Static_assert(sizeof(struct tr_block_q4_1) == 20, "Q4_1");
-_Static_assert(sizeof(struct tr_block_q5_0) == 22, "Q5_0");
-_Static_assert(sizeof(struct tr_block_q5_1) == 24, "Q5_1");
-_Static_assert(sizeof(struct tr_block_q8_0) == 34, "Q8_0");
-_Static_assert(sizeof(struct tr_block_q2_k) == 84, "Q2_K");
-_Static_assert(sizeof(struct tr_block_q3_k) == 110, "Q3_K");
-_Static_assert(sizeof(struct tr_block_q4_k) == 144, "Q4_K");
-_Static_assert(sizeof(struct tr_block_q5_k) == 176, "Q5_K");
-_Static_assert(sizeof(struct tr_block_q6_k) == 210, "Q6_K");
-_Static_assert(sizeof(struct tr_block_iq4_nl) == 18, "IQ4_NL");
-_Static_assert(sizeof(struct tr_block_iq4_xs) == 136, "IQ4_XS");
-_Static_assert(sizeof(struct tr_block_iq2_xxs) == 66, "IQ2_XXS");
-_Static_assert(sizeof(struct tr_block_iq2_xs) == 74, "IQ2_XS");
-_Static_assert(sizeof(struct tr_block_iq2_s) == 82, "IQ2_S");
-_Static_assert(sizeof(struct tr_block_iq3_xxs) == 98, "IQ3_XXS");
-_Static_assert(sizeof(struct tr_block_iq3_s) == 110, "IQ3_S");
-_Static_assert(sizeof(struct tr_block_iq1_s) == 50, "IQ1_S");
-_Static_assert(sizeof(struct tr_block_iq1_m) == 56, "IQ1_M");
-_Static_assert(sizeof(struct tr_block_mxfp4) == 17, "MXFP4");
+static_assert(sizeof(struct tr_block_q4_0) == 18, "Q4_0");
+static_assert(sizeof(struct tr_block_q4_1) == 20, "Q4_1");
+static_assert(sizeof(struct tr_block_q5_0) == 22, "Q5_0");
+static_assert(sizeof(struct tr_block_q5_1) == 24, "Q5_1");
+static_assert(sizeof(struct tr_block_q8_0) == 34, "Q8_0");
+static_assert(sizeof(struct tr_block_q2_k) == 84, "Q2_K");
+static_assert(sizeof(struct tr_block_q3_k) == 110, "Q3_K");
+static_assert(sizeof(struct tr_block_q4_k) == 144, "Q4_K");
+static_assert(sizeof(struct tr_block_q5_k) == 176, "Q5_K");
+static_assert(sizeof(struct tr_block_q6_k) == 210, "Q6_K");
+static_assert(sizeof(struct tr_block_iq4_nl) == 18, "IQ4_NL");
+static_assert(sizeof(struct tr_block_iq4_xs) == 136, "IQ4_XS");
+static_assert(sizeof(struct tr_block_iq2_xxs) == 66, "IQ2_XXS");
+static_assert(sizeof(struct tr_block_iq2_xs) == 74, "IQ2_XS");
+static_assert(sizeof(struct tr_block_iq2_s) == 82, "IQ2_S");
+static_assert(sizeof(struct tr_block_iq3_xxs) == 98, "IQ3_XXS");
+static_assert(sizeof(struct tr_block_iq3_s) == 110, "IQ3_S");
+static_assert(sizeof(struct tr_block_iq1_s) == 50, "IQ1_S");
+static_assert(sizeof(struct tr_block_iq1_m) == 56, "IQ1_M");
+static_assert(sizeof(struct tr_block_mxfp4) == 17, "MXFP4");
 
 extern const int8_t tr_iq4_values[16]; /* IQ4_NL, IQ4_XS */
 extern const int8_t tr_fp4_values[16]; /* E2M1, doubled */
 
 /* Six-bit scale and minimum of sub-block j (of 8) of Q4_K and Q5_K. */
-static inline void tr_q4_k_scale(const uint8_t scales[12], unsigned j, uint8_t *scale, uint8_t *min)
+TR_FN void tr_q4_k_scale(const uint8_t scales[12], unsigned j, uint8_t *scale, uint8_t *min)
 {
 	if (j < 4) {
 		*scale = scales[j] & 63;
@@ -197,7 +200,7 @@ static inline void tr_q4_k_scale(const uint8_t scales[12], unsigned j, uint8_t *
 }
 
 /* Signed scale of group j (of 16) of Q3_K. */
-static inline int tr_q3_k_scale(const uint8_t scales[12], unsigned j)
+TR_FN int tr_q3_k_scale(const uint8_t scales[12], unsigned j)
 {
 	int lo = j < 8 ? scales[j] & 15 : scales[j - 8] >> 4;
 	int hi = (scales[8 + j % 4] >> 2 * (j / 4)) & 3;
@@ -206,7 +209,7 @@ static inline int tr_q3_k_scale(const uint8_t scales[12], unsigned j)
 }
 
 /* Signed scale of sub-block j (of 8) of IQ4_XS. */
-static inline int tr_iq4_xs_scale(const struct tr_block_iq4_xs *b, unsigned j)
+TR_FN int tr_iq4_xs_scale(const struct tr_block_iq4_xs *b, unsigned j)
 {
 	int lo = (b->scales_l[j / 2] >> 4 * (j % 2)) & 15;
 	int hi = (b->scales_h >> 2 * j) & 3;
@@ -215,20 +218,20 @@ static inline int tr_iq4_xs_scale(const struct tr_block_iq4_xs *b, unsigned j)
 }
 
 /* The binary16 that IQ1_M keeps in the high nibbles of its scales. */
-static inline uint16_t tr_iq1_m_d(const struct tr_block_iq1_m *b)
+TR_FN uint16_t tr_iq1_m_d(const struct tr_block_iq1_m *b)
 {
 	return (uint16_t)(b->scales[0] >> 12 | (b->scales[1] >> 12) << 4 |
 		(b->scales[2] >> 12) << 8 | (b->scales[3] >> 12) << 12);
 }
 
-static inline void tr_iq1_m_put_d(struct tr_block_iq1_m *b, uint16_t d)
+TR_FN void tr_iq1_m_put_d(struct tr_block_iq1_m *b, uint16_t d)
 {
 	for (int i = 0; i < 4; i++)
 		b->scales[i] = (uint16_t)((b->scales[i] & 0xfff) | (d >> 4 * i & 15) << 12);
 }
 
 /* 2^(e - 128): the E8M0 scale, halved because tr_fp4_values are doubled. */
-static inline float tr_e8m0_half(uint8_t e)
+TR_FN float tr_e8m0_half(uint8_t e)
 {
 	union {
 		uint32_t u;
