@@ -1,0 +1,185 @@
+#include "cuda/emulate.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <ucontext.h>
+
+#define MAX_THREAD 1024
+#define STACK_BYTES (64u << 10)
+#define WARP 32
+
+enum fiber_state { FIBER_READY, FIBER_AT_WARP, FIBER_AT_BLOCK, FIBER_DONE };
+
+struct fiber {
+	ucontext_t context;
+	enum fiber_state state;
+	unsigned n_shuffle;
+	uint32_t offer[2]; /* of the last two shuffles */
+};
+
+struct block {
+	tr_emu_kernel *kernel;
+	const void *args;
+	unsigned n;
+	unsigned running;
+	ucontext_t scheduler;
+	uint8_t *stacks;
+	struct fiber fibers[MAX_THREAD];
+};
+
+_Thread_local struct tr_emu_self tr_emu_self;
+_Thread_local enum tr_emu_order tr_emu_order;
+static _Thread_local struct block *block;
+
+static struct fiber *self(void)
+{
+	return &block->fibers[block->running];
+}
+
+static void stop_at(enum fiber_state state)
+{
+	struct fiber *f = self();
+
+	f->state = state;
+	swapcontext(&f->context, &block->scheduler);
+}
+
+void tr_emu_sync(void)
+{
+	stop_at(FIBER_AT_BLOCK);
+}
+
+/* Offers v and waits for the warp; returns which offer of each thread it is. Two shuffles on, when it
+ * is written again, all have read it. */
+static unsigned offer(uint32_t v)
+{
+	unsigned at = self()->n_shuffle++ % 2;
+
+	self()->offer[at] = v;
+	stop_at(FIBER_AT_WARP);
+	return at;
+}
+
+uint32_t tr_emu_shuffle(uint32_t v, unsigned src)
+{
+	unsigned at = offer(v), warp = block->running / WARP * WARP;
+
+	return block->fibers[warp + src].offer[at];
+}
+
+int tr_emu_any(int v)
+{
+	unsigned at = offer(v != 0), warp = block->running / WARP * WARP, i;
+	int got = 0;
+
+	for (i = warp; i < warp + WARP; i++)
+		got |= (int)block->fibers[i].offer[at];
+	return got;
+}
+
+static void fiber_main(void)
+{
+	block->kernel(block->args);
+	self()->state = FIBER_DONE;
+	/* uc_link goes back to the scheduler */
+}
+
+static void start_fibers(void)
+{
+	unsigned i;
+
+	for (i = 0; i < block->n; i++) {
+		struct fiber *f = &block->fibers[i];
+
+		getcontext(&f->context);
+		f->context.uc_stack.ss_sp = block->stacks + (size_t)i * STACK_BYTES;
+		f->context.uc_stack.ss_size = STACK_BYTES;
+		f->context.uc_link = &block->scheduler;
+		makecontext(&f->context, fiber_main, 0);
+		f->state = FIBER_READY;
+		f->n_shuffle = 0;
+	}
+}
+
+static void run_ready(void)
+{
+	unsigned i;
+
+	for (i = 0; i < block->n; i++) {
+		unsigned at = tr_emu_order == TR_EMU_DESCENDING ? block->n - 1 - i : i;
+
+		if (block->fibers[at].state != FIBER_READY)
+			continue;
+		block->running = at;
+		tr_emu_self.thread = at;
+		swapcontext(&block->scheduler, &block->fibers[at].context);
+	}
+}
+
+/* Lets fibers [begin, end) go on when all of them stand at state. */
+static bool release(unsigned begin, unsigned end, enum fiber_state state)
+{
+	unsigned i;
+
+	for (i = begin; i < end; i++)
+		if (block->fibers[i].state != state)
+			return false;
+	for (i = begin; i < end; i++)
+		block->fibers[i].state = FIBER_READY;
+	return true;
+}
+
+static bool all_done(void)
+{
+	unsigned i;
+
+	for (i = 0; i < block->n; i++)
+		if (block->fibers[i].state != FIBER_DONE)
+			return false;
+	return true;
+}
+
+static void run_block(void)
+{
+	unsigned warp;
+	bool moved;
+
+	start_fibers();
+	for (;;) {
+		run_ready();
+		if (all_done())
+			return;
+		moved = false;
+		for (warp = 0; warp < block->n; warp += WARP)
+			moved |= release(warp, warp + WARP, FIBER_AT_WARP);
+		if (!moved)
+			moved = release(0, block->n, FIBER_AT_BLOCK);
+		/* A thread has left, or waits elsewhere than its neighbours. */
+		tr_assert(moved);
+	}
+}
+
+void tr_emu_launch(tr_emu_kernel *kernel, const void *args, unsigned n_thread, unsigned n_x,
+	unsigned n_y)
+{
+	unsigned x, y;
+
+	tr_assert(n_thread % WARP == 0 && n_thread <= MAX_THREAD && n_x && n_y && n_y < 65536);
+	block = tr_alloc(1, sizeof(*block));
+	tr_assert(block);
+	block->stacks = tr_alloc(n_thread, STACK_BYTES);
+	tr_assert(block->stacks);
+	block->kernel = kernel;
+	block->args = args;
+	block->n = n_thread;
+	tr_emu_self.n_thread = n_thread;
+	for (y = 0; y < n_y; y++)
+		for (x = 0; x < n_x; x++) {
+			tr_emu_self.block_x = x;
+			tr_emu_self.block_y = y;
+			run_block();
+		}
+	free(block->stacks);
+	free(block);
+	block = NULL;
+}

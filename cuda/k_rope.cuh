@@ -1,0 +1,59 @@
+/* k_rope.cuh - rotation by a table, and rows into the cache: one value or pair a thread. */
+#ifndef TR_CUDA_K_ROPE_CUH
+#define TR_CUDA_K_ROPE_CUH
+
+#include "cuda/lang.cuh"
+
+#define TR_ROPE_THREADS 128
+
+/* Rounds each product and sum on its own, as the CPU does: compiled with -fmad=false. */
+TR_KERNEL(tr_rope_rotate, tr_dop_rope, TR_ROPE_THREADS)
+{
+	uint32_t half = a.n_rot / 2, at = tr_block_x * TR_ROPE_THREADS + tr_thread;
+	uint32_t h = at / half, i = at % half, t = tr_block_y;
+	uint32_t first = a.pairing == TR_ROPE_PAIRS ? 2 * i : i;
+	uint32_t second = a.pairing == TR_ROPE_PAIRS ? 2 * i + 1 : i + half;
+	const float *x = a.x + t * a.x_stride + h * a.x_head_stride;
+	float *out = a.out + t * a.out_stride + h * a.out_head_stride;
+	float u, v, c, s;
+
+	if (h >= a.n_head)
+		return;
+	u = x[first];
+	v = x[second];
+	c = a.table[t * a.n_rot + 2 * i];
+	s = a.table[t * a.n_rot + 2 * i + 1];
+	out[first] = u * c - v * s;
+	out[second] = u * s + v * c;
+}
+
+TR_KERNEL(tr_kv_put, tr_dop_kv_store, TR_ROPE_THREADS)
+{
+	uint32_t i = tr_block_x * TR_ROPE_THREADS + tr_thread, t = tr_block_y;
+	uint8_t *row = a.kv + t * a.row_bytes;
+
+	if (i >= a.width)
+		return;
+	if (a.type == TR_KV_F16)
+		((uint16_t *)row)[i] = tr_float_to_half(a.x[t * a.x_stride + i]);
+	else
+		((float *)row)[i] = a.x[t * a.x_stride + i];
+}
+
+static inline uint32_t tr_rope_blocks(uint32_t n)
+{
+	return (n + TR_ROPE_THREADS - 1) / TR_ROPE_THREADS;
+}
+
+static inline void tr_launch_rope(tr_launch_stream stream, const struct tr_dop_rope *a)
+{
+	TR_LAUNCH(tr_rope_rotate, TR_ROPE_THREADS, tr_rope_blocks(a->n_head * (a->n_rot / 2)),
+		a->n_tok, stream, a);
+}
+
+static inline void tr_launch_kv_store(tr_launch_stream stream, const struct tr_dop_kv_store *a)
+{
+	TR_LAUNCH(tr_kv_put, TR_ROPE_THREADS, tr_rope_blocks(a->width), a->n_tok, stream, a);
+}
+
+#endif

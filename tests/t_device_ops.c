@@ -1,0 +1,560 @@
+/* t_device_ops.c - operations other than products: on a device they have the bits of src/compute. */
+#include "test.h"
+#include "base/mem.h"
+#include "compute/ops.h"
+#include "compute/rope.h"
+#include "device_bed.h"
+#include "kernels_data.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define check(b, call)                                                                             \
+	do {                                                                                       \
+		struct tr_err err_;                                                                \
+		if (call)                                                                          \
+			fail_msg("%s: %s", (b)->name, err_.msg);                                   \
+	} while (0)
+
+static const struct tr_kernels *scalar(void)
+{
+	return tr_kernels_get(TR_ISA_SCALAR);
+}
+
+static uint64_t fresh_seed(uint64_t seed)
+{
+	const char *text = getenv("TR_SEED");
+
+	return text ? seed + strtoull(text, NULL, 10) : seed;
+}
+
+static float *put_floats(struct bed *b, const float *x, size_t n)
+{
+	return bed_put(b, x, n * sizeof(*x));
+}
+
+static float *new_floats(size_t n)
+{
+	float *x = tr_alloc(n, sizeof(*x));
+
+	assert_non_null(x);
+	memset(x, 0xff, n * sizeof(*x));
+	return x;
+}
+
+/* --- norm, add, rope, kv ------------------------------------------------------------------------ */
+
+static void check_norm(struct bed *b, size_t n, uint64_t *seed)
+{
+	size_t n_tok = 3, stride = n + 5;
+	float *x = random_row(n_tok * stride, seed), *w = random_row(n, seed);
+	float *want = new_floats(n_tok * stride), *got = new_floats(n_tok * stride);
+	struct tr_dop_rms_norm a = { .n = (uint32_t)n, .n_tok = (uint32_t)n_tok, .eps = 1e-5f,
+		.out_stride = stride, .x_stride = stride };
+
+	for (size_t t = 0; t < n_tok; t++) {
+		float mean = scalar()->sum_squares(x + t * stride, n) / (float)n;
+
+		scalar()->mul_scaled(want + t * stride, x + t * stride, 1.0f / sqrtf(mean + a.eps),
+			w, n);
+	}
+	a.x = put_floats(b, x, n_tok * stride);
+	a.w = put_floats(b, w, n);
+	a.out = bed_room(b, n_tok * stride * sizeof(*got));
+	check(b, tr_device_rms_norm(b->stream, &a, &err_));
+	bed_get(b, got, a.out, n_tok * stride * sizeof(*got));
+	bed_same_floats(b, "norm", got, want, n_tok * stride);
+	bed_clear(b);
+	free(x);
+	free(w);
+	free(want);
+	free(got);
+}
+
+static void norms_have_the_bits_of_the_cpu(void **state)
+{
+	static const size_t n[] = { 1, 5, 16, 100, 2048, 4096, 4099, 7168, 8200 };
+	uint64_t seed = fresh_seed(1);
+	struct bed b;
+
+	(void)state;
+	for_each_device(b)
+		for (size_t i = 0; i < TR_ARRAY_LEN(n); i++)
+			check_norm(&b, n[i], &seed);
+}
+
+static void sums_are_added_in_place(void **state)
+{
+	uint64_t seed = fresh_seed(2);
+	struct bed b;
+
+	(void)state;
+	for_each_device(b)
+	{
+		size_t n = 3 * 310;
+		float *x = random_row(n, &seed), *y = random_row(n, &seed), *got = new_floats(n);
+		struct tr_dop_add a = { .n = 301, .n_tok = 3, .stride = 310 };
+
+		a.x = put_floats(&b, x, n);
+		a.y = put_floats(&b, y, n);
+		check(&b, tr_device_add(b.stream, &a, &err_));
+		bed_get(&b, got, a.y, n * sizeof(*got));
+		for (size_t t = 0; t < 3; t++)
+			scalar()->add(y + t * 310, x + t * 310, 301);
+		bed_same_floats(&b, "sums", got, y, n);
+		free(x);
+		free(y);
+		free(got);
+	}
+}
+
+/* The pairs of halves, gathered, rotated as neighbours, and put back. */
+static void rotate(float *x, const float *table, uint32_t n, enum tr_rope_pairing pairing)
+{
+	float pairs[64];
+
+	if (pairing == TR_ROPE_PAIRS) {
+		tr_rope_rotate_pairs(x, table, n);
+		return;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		pairs[i] = x[i / 2 + i % 2 * n / 2];
+	tr_rope_rotate_pairs(pairs, table, n);
+	for (uint32_t i = 0; i < n; i++)
+		x[i / 2 + i % 2 * n / 2] = pairs[i];
+}
+
+static void check_rope(struct bed *b, enum tr_rope_pairing pairing, bool in_place, uint64_t *seed)
+{
+	enum { N_ROT = 64, N_HEAD = 5, N_TOK = 3, HEAD = 80, TOK = 5 * 80 + 7 };
+	struct tr_rope yarn = { .n_rot = N_ROT, .freq_base = 50000, .yarn = true, .factor = 32,
+		.orig_ctx = 4096, .beta_fast = 32, .beta_slow = 1, .magnitude = 1.1f };
+	float *x = random_row(N_TOK * TOK, seed), *got = new_floats(N_TOK * TOK);
+	float *want = new_floats(N_TOK * TOK), table[N_TOK * N_ROT];
+	struct tr_dop_rope a = { .pairing = pairing, .n_rot = N_ROT, .n_head = N_HEAD,
+		.n_tok = N_TOK, .x_stride = TOK, .x_head_stride = HEAD, .out_stride = TOK,
+		.out_head_stride = HEAD };
+
+	assert_int_equal(tr_rope_init(&yarn), 0);
+	tr_rope_table(&yarn, 77777, N_TOK, table);
+	tr_rope_fini(&yarn);
+	if (in_place)
+		memcpy(want, x, N_TOK * TOK * sizeof(*x));
+	for (size_t t = 0; t < N_TOK; t++)
+		for (size_t h = 0; h < N_HEAD; h++) {
+			float *row = want + t * TOK + h * HEAD;
+
+			memcpy(row, x + t * TOK + h * HEAD, N_ROT * sizeof(*x));
+			rotate(row, table + t * N_ROT, N_ROT, pairing);
+		}
+	a.x = put_floats(b, x, N_TOK * TOK);
+	a.out = in_place ? (float *)(uintptr_t)a.x : bed_room(b, N_TOK * TOK * sizeof(*x));
+	a.table = put_floats(b, table, N_TOK * N_ROT);
+	check(b, tr_device_rope(b->stream, &a, &err_));
+	bed_get(b, got, a.out, N_TOK * TOK * sizeof(*x));
+	bed_same_floats(b, "rotated", got, want, N_TOK * TOK);
+	bed_clear(b);
+	free(x);
+	free(got);
+	free(want);
+}
+
+static void rotations_have_the_bits_of_the_cpu_in_both_pairings(void **state)
+{
+	uint64_t seed = fresh_seed(3);
+	struct bed b;
+
+	(void)state;
+	for_each_device(b)
+		for (int i = 0; i < 4; i++)
+			check_rope(&b, i & 1 ? TR_ROPE_HALVES : TR_ROPE_PAIRS, i & 2, &seed);
+}
+
+static void rows_are_rounded_into_the_cache(void **state)
+{
+	static const float odd[] = { 65519, 65520, 1e30f, -1e30f, INFINITY, 0x1p-24f, 0x1p-25f,
+		0x1.8p-25f, 0x1.002p0f, 0x1.006p0f, -0.0f, 6e-5f };
+	uint64_t seed = fresh_seed(4);
+	struct bed b;
+
+	(void)state;
+	for_each_device(b)
+	{
+		enum { WIDTH = 200, STRIDE = 208, N_TOK = 3, ROW = 832 };
+		float *x = random_row(N_TOK * STRIDE, &seed);
+		uint8_t want[N_TOK * ROW], got[N_TOK * ROW];
+
+		memcpy(x + 7, odd, sizeof(odd));
+		for (int type = 0; type < 2; type++) {
+			struct tr_dop_kv_store a = { .type = type ? TR_KV_F32 : TR_KV_F16,
+				.width = WIDTH, .n_tok = N_TOK, .x_stride = STRIDE, .row_bytes = ROW };
+
+			memset(want, 0xff, sizeof(want));
+			for (size_t t = 0; t < N_TOK; t++) {
+				if (type)
+					memcpy(want + t * ROW, x + t * STRIDE, WIDTH * sizeof(*x));
+				else
+					scalar()->to_f16((uint16_t *)(want + t * ROW),
+						x + t * STRIDE, WIDTH);
+			}
+			a.x = put_floats(&b, x, N_TOK * STRIDE);
+			a.kv = bed_room(&b, sizeof(got));
+			check(&b, tr_device_kv_store(b.stream, &a, &err_));
+			bed_get(&b, got, a.kv, sizeof(got));
+			bed_same_bytes(&b, type ? "F32 cache" : "F16 cache", got, want, sizeof(got));
+		}
+		free(x);
+	}
+}
+
+/* --- attention --------------------------------------------------------------------------------- */
+
+/* One token and head in the order of engine/mla.c. */
+static void attend(const struct tr_dop_mla *m, const float *query, const uint8_t *kv, size_t n_pos,
+	float *score, float *ctx)
+{
+	const struct tr_kernels *k = scalar();
+	size_t n = m->n_lat + m->n_rot, p, i, end;
+	float max, sum = 0, part[64];
+
+	for (p = 0; p < n_pos; p++) {
+		const void *row = kv + p * m->row_bytes;
+
+		score[p] = m->scale *
+			(m->type == TR_KV_F16 ? k->dot_f16(row, query, n) : k->dot_f32(row, query, n));
+	}
+	max = k->max(score, n_pos);
+	memset(ctx, 0, m->n_lat * sizeof(*ctx));
+	for (p = 0; p < n_pos; p = end) {
+		end = TR_MIN(p + 256, n_pos);
+		sum += k->exp_sum(score + p, score + p, max, end - p);
+		memset(part, 0, sizeof(part));
+		for (i = p; i < end; i++) {
+			const void *row = kv + i * m->row_bytes;
+
+			if (m->type == TR_KV_F16)
+				k->axpy_f16(part, score[i], row, m->n_lat);
+			else
+				k->axpy_f32(part, score[i], row, m->n_lat);
+		}
+		k->add(ctx, part, m->n_lat);
+	}
+	k->scale(ctx, 1.0f / sum, m->n_lat);
+}
+
+static uint8_t *random_cache(enum tr_kv_type type, size_t n_pos, size_t width, size_t row_bytes,
+	uint64_t *seed)
+{
+	uint8_t *kv = tr_calloc(n_pos, row_bytes);
+
+	assert_non_null(kv);
+	for (size_t p = 0; p < n_pos; p++) {
+		float *x = random_row(width, seed);
+
+		if (type == TR_KV_F16)
+			scalar()->to_f16((uint16_t *)(kv + p * row_bytes), x, width);
+		else
+			memcpy(kv + p * row_bytes, x, width * sizeof(*x));
+		free(x);
+	}
+	return kv;
+}
+
+static void check_mla(struct bed *b, enum tr_kv_type type, uint32_t pos, uint32_t n_tok,
+	uint32_t n_tok_once, uint64_t *seed)
+{
+	enum { N_HEAD = 3, N_LAT = 40, N_ROT = 12, WIDTH = N_LAT + N_ROT };
+	struct tr_dop_mla a = { .type = type, .pos = pos, .n_tok = n_tok, .n_tok_once = n_tok_once,
+		.n_head = N_HEAD, .n_lat = N_LAT, .n_rot = N_ROT, .scale = 0.02f, .row_bytes = 256 };
+	size_t n_pos = pos + n_tok, n_out = (size_t)n_tok * N_HEAD * N_LAT;
+	float *query = random_row((size_t)n_tok * N_HEAD * WIDTH, seed);
+	uint8_t *kv = random_cache(type, n_pos, WIDTH, a.row_bytes, seed);
+	float *want = new_floats(n_out), *got = new_floats(n_out), *score = new_floats(n_pos);
+	char what[64];
+
+	for (size_t i = 0; i < (size_t)n_tok * N_HEAD; i++)
+		attend(&a, query + i * WIDTH, kv, pos + i / N_HEAD + 1, score, want + i * N_LAT);
+	a.query = put_floats(b, query, (size_t)n_tok * N_HEAD * WIDTH);
+	a.kv = bed_put(b, kv, n_pos * a.row_bytes);
+	a.ctx = bed_room(b, n_out * sizeof(*got));
+	a.scratch = bed_room(b,
+		tr_dop_mla_floats(n_tok_once, N_HEAD, N_LAT, (uint32_t)n_pos) * sizeof(float));
+	check(b, tr_device_mla(b->stream, &a, &err_));
+	bed_get(b, got, a.ctx, n_out * sizeof(*got));
+	snprintf(what, sizeof(what), "attention at %u, %u tokens, %u at once", pos, n_tok, n_tok_once);
+	bed_same_floats(b, what, got, want, n_out);
+	bed_clear(b);
+	free(query);
+	free(kv);
+	free(want);
+	free(got);
+	free(score);
+}
+
+static void attention_has_the_bits_of_the_cpu_at_every_length(void **state)
+{
+	static const uint32_t pos[] = { 0, 6, 254, 255, 256, 530 };
+	uint64_t seed = fresh_seed(5);
+	struct bed b;
+
+	(void)state;
+	for_each_device(b)
+		for (size_t i = 0; i < TR_ARRAY_LEN(pos); i++) {
+			check_mla(&b, TR_KV_F16, pos[i], 1, 1, &seed);
+			check_mla(&b, TR_KV_F32, pos[i], 1, 1, &seed);
+		}
+}
+
+static void tokens_of_a_prompt_see_what_is_before_them(void **state)
+{
+	uint64_t seed = fresh_seed(6);
+	struct bed b;
+
+	(void)state;
+	for_each_device(b)
+	{
+		check_mla(&b, TR_KV_F16, 0, 5, 2, &seed);
+		check_mla(&b, TR_KV_F16, 253, 5, 5, &seed);
+		check_mla(&b, TR_KV_F32, 255, 2, 3, &seed);
+	}
+}
+
+/* --- router ------------------------------------------------------------------------------------ */
+
+static void check_router(struct bed *b, const struct tr_router *r, bool biased, int odd,
+	uint64_t *seed)
+{
+	enum { N_TOK = 4 };
+	size_t n = r->n_expert, stride = n + 3, n_out = N_TOK * r->n_used;
+	float *logits = random_row(N_TOK * stride, seed), *bias = random_row(n, seed);
+	float *scratch = new_floats(2 * n), *want_w = new_floats(n_out), *got_w = new_floats(n_out);
+	uint32_t *want = tr_calloc(n_out, 4), *got = tr_calloc(n_out, 4);
+	struct tr_dop_router a = { .r = *r, .n_tok = N_TOK, .stride = stride };
+
+	for (size_t i = 0; i < N_TOK * stride && odd; i++)
+		logits[i] = odd == 1 ? (float)(i % 3) : i % 4 ? NAN : logits[i];
+	for (size_t t = 0; t < N_TOK; t++)
+		tr_router_pick(r, scalar(), logits + t * stride, biased ? bias : NULL, scratch,
+			want + t * r->n_used, want_w + t * r->n_used);
+	a.logits = put_floats(b, logits, N_TOK * stride);
+	a.bias = biased ? put_floats(b, bias, n) : NULL;
+	a.ids = bed_room(b, n_out * 4);
+	a.weights = bed_room(b, n_out * 4);
+	check(b, tr_device_router(b->stream, &a, &err_));
+	bed_get(b, got, a.ids, n_out * 4);
+	bed_get(b, got_w, a.weights, n_out * 4);
+	bed_same_bytes(b, "experts", got, want, n_out * 4);
+	bed_same_floats(b, "weights", got_w, want_w, n_out);
+	bed_clear(b);
+	free(logits);
+	free(bias);
+	free(scratch);
+	free(want_w);
+	free(got_w);
+	free(want);
+	free(got);
+}
+
+static void experts_and_weights_are_those_of_the_cpu(void **state)
+{
+	static const struct tr_router routers[] = {
+		{ TR_GATING_SIGMOID, 384, 8, 1, 1, true, 2.827f },
+		{ TR_GATING_SIGMOID, 256, 8, 8, 4, true, 2.5f },
+		{ TR_GATING_SOFTMAX, 160, 6, 8, 3, false, 16 },
+		{ TR_GATING_SOFTMAX, 7, 7, 1, 1, true, 1 },
+		{ TR_GATING_SOFTMAX_TOPK, 33, 4, 1, 1, false, 1 },
+		{ TR_GATING_SOFTMAX_TOPK, 20, 5, 20, 6, true, 0.5f },
+	};
+	uint64_t seed = fresh_seed(7);
+	struct bed b;
+
+	(void)state;
+	for_each_device(b)
+		for (size_t i = 0; i < TR_ARRAY_LEN(routers); i++)
+			for (int odd = 0; odd < 3; odd++)
+				check_router(&b, &routers[i], i != 2, odd, &seed);
+}
+
+/* --- experts ----------------------------------------------------------------------------------- */
+
+enum { N_EMBD = 256, N_FF = 256, N_EXPERT = 3, N_SLOT = 6, N_ROW = 4, FF = 260, Y = 264 };
+
+struct ffn {
+	const struct tr_quant *q[3];
+	size_t row_bytes[3], act_bytes[3];
+	uint8_t *w[3]; /* of all experts */
+	char *acts[2];
+};
+
+static size_t part_rows(int p)
+{
+	return p == 2 ? N_EMBD : N_FF;
+}
+
+static void new_ffn(struct ffn *f, const char *const names[3], uint64_t *seed)
+{
+	float *x;
+
+	for (int p = 0; p < 3; p++) {
+		size_t n = p == 2 ? N_FF : N_EMBD;
+
+		f->q[p] = tr_quant_by_name(names[p]);
+		assert_non_null(f->q[p]);
+		f->row_bytes[p] = n / f->q[p]->block_values * f->q[p]->block_bytes;
+		f->act_bytes[p] = tr_act_bytes(f->q[p]->act, n);
+		f->w[p] = new_rows(f->q[p], FILL_RANDOM, N_EXPERT * part_rows(p), n, seed);
+	}
+	f->acts[0] = new_acts(scalar(), f->q[0]->act, N_ROW, N_EMBD, &x, seed);
+	f->acts[1] = aligned_alloc(64, N_ROW * f->act_bytes[1]);
+	assert_non_null(f->acts[1]);
+	for (size_t i = 0; i < N_ROW; i++)
+		scalar()->quantise(f->q[1]->act, x + i * N_EMBD, N_EMBD,
+			f->acts[1] + i * f->act_bytes[1]);
+	free(x);
+}
+
+static void free_ffn(struct ffn *f)
+{
+	for (int p = 0; p < 3; p++)
+		free_rows(f->w[p]);
+	free(f->acts[0]);
+	free(f->acts[1]);
+}
+
+/* y of one expert and activation, step by step. */
+static void expert_on_cpu(const struct ffn *f, size_t expert, size_t row, float *y)
+{
+	const struct tr_kernels *k = scalar();
+	_Alignas(64) float out[2][N_FF];
+	_Alignas(64) uint8_t hidden[4 * N_FF];
+
+	for (int p = 0; p < 2; p++)
+		k->dot[f->q[p]->id](out[p], 0, f->w[p] + expert * N_FF * f->row_bytes[p],
+			f->row_bytes[p], N_FF, f->acts[p] + row * f->act_bytes[p], 0, 1, N_EMBD);
+	k->silu_mul(out[0], out[0], out[1], N_FF);
+	k->quantise(f->q[2]->act, out[0], N_FF, hidden);
+	k->dot[f->q[2]->id](y, 0, f->w[2] + expert * N_EMBD * f->row_bytes[2], f->row_bytes[2],
+		N_EMBD, hidden, 0, 1, N_FF);
+}
+
+static void check_experts(struct bed *b, const char *const names[3], bool one_token, uint64_t *seed)
+{
+	/* Experts in another order than they lie, the first slot left free. */
+	static const uint32_t expert[] = { 2, 0, 1 }, n_slot[] = { 1, 3, 2 };
+	static const uint32_t row_of[] = { 9, 3, 0, 1, 2, 2, 0 };
+	struct tr_dop_expert_ffn a = { .n_embd = N_EMBD, .n_ff = N_FF, .n_expert = N_EXPERT,
+		.first_slot = 1, .ff_stride = FF, .y_stride = Y };
+	struct tr_dop_expert list[N_EXPERT];
+	float *got = new_floats((N_SLOT + 1) * Y), *want = new_floats((N_SLOT + 1) * Y);
+	const uint8_t *w[3];
+	struct ffn f;
+	uint32_t slot = 1;
+	char what[64];
+
+	new_ffn(&f, names, seed);
+	for (int p = 0; p < 3; p++) {
+		a.quant[p] = (enum tr_quant_id)f.q[p]->id;
+		a.row_bytes[p] = f.row_bytes[p];
+		w[p] = bed_put(b, f.w[p], N_EXPERT * part_rows(p) * f.row_bytes[p]);
+	}
+	for (uint32_t e = 0; e < N_EXPERT; e++) {
+		list[e].first = slot;
+		list[e].n = one_token ? 1 : n_slot[e];
+		a.n_slot_max = TR_MAX(a.n_slot_max, list[e].n);
+		for (int p = 0; p < 3; p++)
+			list[e].part[p] = w[p] + expert[e] * part_rows(p) * f.row_bytes[p];
+		for (uint32_t i = 0; i < list[e].n; i++, slot++)
+			expert_on_cpu(&f, expert[e], one_token ? 0 : row_of[slot], want + slot * Y);
+	}
+	a.n_slot = slot - 1;
+	a.list = bed_put(b, list, sizeof(list));
+	a.row_of = one_token ? NULL : bed_put(b, row_of, sizeof(row_of));
+	a.act[0] = bed_put(b, f.acts[0], N_ROW * f.act_bytes[0]);
+	a.act[1] = bed_put(b, f.acts[1], N_ROW * f.act_bytes[1]);
+	a.gate = bed_room(b, (N_SLOT + 1) * FF * 4);
+	a.up = bed_room(b, (N_SLOT + 1) * FF * 4);
+	a.hidden = bed_room(b, (N_SLOT + 1) * f.act_bytes[2]);
+	a.y = bed_room(b, (N_SLOT + 1) * Y * 4);
+	check(b, tr_device_expert_ffn(b->stream, &a, &err_));
+	bed_get(b, got, a.y, (N_SLOT + 1) * Y * 4);
+	snprintf(what, sizeof(what), "experts of %s, %s, %s", names[0], names[1], names[2]);
+	bed_same_floats(b, what, got, want, (N_SLOT + 1) * Y);
+	bed_clear(b);
+	free_ffn(&f);
+	free(got);
+	free(want);
+}
+
+static void experts_have_the_bits_of_the_cpu(void **state)
+{
+	static const char *const names[][3] = {
+		{ "Q4_K", "Q4_K", "Q6_K" }, { "Q4_0", "Q4_0", "Q4_0" }, { "Q2_K", "Q2_K", "Q3_K" },
+		{ "Q5_K", "IQ4_XS", "Q8_0" }, { "MXFP4", "IQ4_NL", "BF16" }, { "F16", "F16", "Q5_1" },
+	};
+	uint64_t seed = fresh_seed(8);
+	struct bed b;
+
+	(void)state;
+	for_each_device(b)
+		for (size_t i = 0; i < TR_ARRAY_LEN(names); i++)
+			for (int one = 0; one < 2; one++)
+				check_experts(&b, names[i], one, &seed);
+}
+
+static void outputs_are_combined_in_the_order_of_rank(void **state)
+{
+	enum { N = 300, USED = 3, TOK = 2, STRIDE = 304 };
+	static const uint32_t slot_of[TOK * USED] = { 5, 0, 3, 1, 4, 2 };
+	uint64_t seed = fresh_seed(9);
+	struct bed b;
+
+	(void)state;
+	for_each_device(b)
+		for (int with_shared = 0; with_shared < 2; with_shared++) {
+			float *y = random_row(6 * STRIDE, &seed), *h = random_row(TOK * STRIDE, &seed);
+			float *weights = random_row(TOK * USED, &seed), sum[N];
+			float *shared = random_row(TOK * STRIDE, &seed), *got = new_floats(TOK * STRIDE);
+			struct tr_dop_combine a = { .n = N, .n_tok = TOK, .n_used = USED,
+				.y_stride = STRIDE, .shared_stride = STRIDE, .h_stride = STRIDE };
+
+			a.weights = put_floats(&b, weights, TOK * USED);
+			a.slot_of = bed_put(&b, slot_of, sizeof(slot_of));
+			a.y = put_floats(&b, y, 6 * STRIDE);
+			a.shared = with_shared ? put_floats(&b, shared, TOK * STRIDE) : NULL;
+			a.h = put_floats(&b, h, TOK * STRIDE);
+			check(&b, tr_device_combine(b.stream, &a, &err_));
+			bed_get(&b, got, a.h, TOK * STRIDE * 4);
+			for (size_t t = 0; t < TOK; t++) {
+				memset(sum, 0, sizeof(sum));
+				for (size_t r = t * USED; r < (t + 1) * USED; r++)
+					scalar()->axpy_f32(sum, weights[r], y + slot_of[r] * STRIDE, N);
+				if (with_shared)
+					scalar()->add(sum, shared + t * STRIDE, N);
+				scalar()->add(h + t * STRIDE, sum, N);
+			}
+			bed_same_floats(&b, "combined", got, h, TOK * STRIDE);
+			bed_clear(&b);
+			free(y);
+			free(h);
+			free(weights);
+			free(shared);
+			free(got);
+		}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(norms_have_the_bits_of_the_cpu),
+		cmocka_unit_test(sums_are_added_in_place),
+		cmocka_unit_test(rotations_have_the_bits_of_the_cpu_in_both_pairings),
+		cmocka_unit_test(rows_are_rounded_into_the_cache),
+		cmocka_unit_test(attention_has_the_bits_of_the_cpu_at_every_length),
+		cmocka_unit_test(tokens_of_a_prompt_see_what_is_before_them),
+		cmocka_unit_test(experts_and_weights_are_those_of_the_cpu),
+		cmocka_unit_test(experts_have_the_bits_of_the_cpu),
+		cmocka_unit_test(outputs_are_combined_in_the_order_of_rank),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
