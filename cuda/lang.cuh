@@ -28,7 +28,7 @@
 #define TR_UNROLL _Pragma("unroll")
 
 #define TR_KERNEL(name, args, threads)                                                             \
-	static __global__ void __launch_bounds__(threads) name(const __grid_constant__ struct args a)
+	__global__ void __launch_bounds__(threads) name(const __grid_constant__ struct args a)
 #define TR_LAUNCH(name, threads, nx, ny, stream, args)                                             \
 	name<<<dim3((unsigned)(nx), (unsigned)(ny)), threads, 0, stream>>>(*(args))
 

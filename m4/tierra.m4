@@ -52,8 +52,12 @@ PKG_CHECK_MODULES([CMOCKA], [cmocka >= 1.1.5], [tr_cmocka=yes; TR_ROW([unit test
 AM_CONDITIONAL([HAVE_CMOCKA], [test "$tr_cmocka" = yes])
 ])
 
-# The device side is compiled by nvcc. "auto" takes a toolkit when one is found.
+# The device side is compiled by nvcc. "auto" takes a toolkit when one is found. The runtime is linked
+# in, so that a program built here starts on machines without CUDA.
 AC_DEFUN([TR_CHECK_CUDA], [
+AC_ARG_WITH([cuda-arch], [AS_HELP_STRING([--with-cuda-arch=86,90],
+	[compute capabilities to build device code for (default 86,90)])],
+	[], [with_cuda_arch=86,90])
 tr_cuda=no
 tr_cuda_dir=
 AS_CASE([$with_cuda],
@@ -66,12 +70,36 @@ AS_CASE([$with_cuda],
 		AC_PATH_PROG([NVCC], [nvcc], [], [$with_cuda/bin])
 		AS_IF([test -n "$NVCC"], [tr_cuda=yes; tr_cuda_dir=$with_cuda],
 			[AC_MSG_ERROR([no nvcc in $with_cuda/bin])])])
+TR_CUDA_LIBS=
+TR_NVCC_ARCH=
+AS_IF([test "$tr_cuda" = yes], [
+	for tr_lib in lib64 lib targets/x86_64-linux/lib; do
+		AS_IF([test -f "$tr_cuda_dir/$tr_lib/libcudart_static.a" && test -z "$TR_CUDA_LIBS"],
+			[TR_CUDA_LIBS="-L$tr_cuda_dir/$tr_lib -lcudart_static -ldl -lrt"])
+	done
+	for tr_arch in `AS_ECHO(["$with_cuda_arch"]) | tr , ' '`; do
+		AS_CASE([$tr_arch],
+			[*@<:@!0-9@:>@*], [AC_MSG_ERROR([--with-cuda-arch: '$tr_arch' is no number such as 86])])
+		AS_VAR_APPEND([TR_NVCC_ARCH],
+			[" -gencode arch=compute_$tr_arch,code=sm_$tr_arch"])
+	done
+	AS_IF([test -z "$TR_NVCC_ARCH"], [AC_MSG_ERROR([--with-cuda-arch is empty])])
+	AS_IF([test -z "$TR_CUDA_LIBS"], [
+		tr_cuda=no
+		tr_cuda_why="no libcudart_static.a in $tr_cuda_dir"])])
 AS_IF([test "$with_cuda" = yes && test "$tr_cuda" = no],
-	[AC_MSG_ERROR([--with-cuda=yes, but nvcc was not found])])
+	[AC_MSG_ERROR([--with-cuda=yes, but $tr_cuda_why])])
+AM_CONDITIONAL([HAVE_CUDA], [test "$tr_cuda" = yes])
 AS_IF([test "$tr_cuda" = yes],
-	[TR_ROW([cuda], [toolkit in $tr_cuda_dir; no device code in this version])],
+	[TR_ROW([cuda], [$NVCC, compute capability $with_cuda_arch])],
 	[TR_ROW([cuda], [no ($tr_cuda_why)])])
+TR_NVCC_FLAGS="-O3 -Xcompiler -Wall,-Wextra"
+AS_IF([test "$enable_werror" = yes],
+	[AS_VAR_APPEND([TR_NVCC_FLAGS], [" -Werror all-warnings -Xcompiler -Werror"])])
 AC_SUBST([NVCC])
+AC_SUBST([TR_CUDA_LIBS])
+AC_SUBST([TR_NVCC_ARCH])
+AC_SUBST([TR_NVCC_FLAGS])
 ])
 
 AC_DEFUN([TR_COMPILER_FLAGS], [

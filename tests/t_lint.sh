@@ -8,7 +8,7 @@ cd "${TR_SRCDIR:-$here/..}" || exit 99
 # shell_scripts - tracked by their first line, since few have a suffix
 shell_scripts()
 {
-	grep -lE '^#( shellcheck shell=|!/bin/(ba)?sh)' tests/* tools/* .ci/* tests/bench/* tests/vm/* 2>/dev/null |
+	grep -lE '^#( shellcheck shell=|!/bin/(ba)?sh)' tests/* tools/* .ci/* tests/bench/* tests/vm/* tests/gpu/* 2>/dev/null |
 		grep -v '\.log$'
 }
 

@@ -105,7 +105,7 @@ static int parse_pmem(struct tr_setup *s, const char *text, struct tr_err *err)
 
 static int parse_vram(const struct tr_setup *s, const char *text, struct tr_err *err)
 {
-	const char *why;
+	const char *why = "this version computes on the CPU only";
 	uint64_t bytes = 0;
 	int rc = text ? tr_opt_size("--vram", text, s->catalog->bytes, &bytes, err) : 0;
 

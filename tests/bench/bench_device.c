@@ -1,0 +1,184 @@
+/*
+ * bench_device.c - how near the kernels of a device come to its memory.
+ *
+ *   bench_device [-d DEVICE] [-m MIB] [-r ROUNDS]
+ *
+ * Measures copies within the device (bytes read and written), then matrix-vector products of MIB of
+ * weights (default 256, more than a second-level cache holds) of each type with 7168 columns, and
+ * attention of one token in the shape of Kimi K2 (64 heads, latent 512 + 64, F16) behind 4k and 32k
+ * positions of one layer. A line each: GB/s read, and its share of what the copy
+ * reached. Best of ROUNDS, wall clock from the first launch to the end of the last. Weights are zero
+ * bytes: what is computed does not matter here.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/opt.h"
+#include "cuda/device.h"
+
+#define N_COL 7168
+#define N_LAUNCH 8 /* between two waits */
+
+struct bench {
+	struct tr_device *dev;
+	struct tr_stream *stream;
+	struct tr_buffer *weights, *room;
+	uint64_t bytes;
+	uint64_t n_round;
+	double copy_rate;
+	struct tr_err err;
+};
+
+static void check(struct bench *b, int rc)
+{
+	if (rc) {
+		fprintf(stderr, "bench_device: %s\n", b->err.msg);
+		exit(1);
+	}
+}
+
+typedef void launch_fn(struct bench *b, void *ctx);
+
+/* Nanoseconds of one launch. */
+static double time_of(struct bench *b, launch_fn *launch, void *ctx)
+{
+	uint64_t best = UINT64_MAX, r, i, start;
+
+	for (r = 0; r <= b->n_round; r++) {
+		start = tr_now_ns(&tr_clock_real);
+		for (i = 0; i < N_LAUNCH; i++)
+			launch(b, ctx);
+		check(b, tr_stream_sync(b->stream, &b->err));
+		if (r) /* the first one warms up */
+			best = TR_MIN(best, tr_now_ns(&tr_clock_real) - start);
+	}
+	return (double)best / N_LAUNCH;
+}
+
+static void report(const struct bench *b, const char *what, uint64_t bytes, double ns)
+{
+	double rate = (double)bytes / ns;
+
+	printf("%-24s %9.1f us %8.1f GB/s %6.1f%%\n", what, ns / 1e3, rate,
+		100 * rate / b->copy_rate);
+	fflush(stdout);
+}
+
+static void launch_copy(struct bench *b, void *ctx)
+{
+	(void)ctx;
+	check(b, tr_stream_copy(b->stream, TR_COPY_IN_DEVICE, tr_buffer_at(b->weights, b->bytes / 2),
+			tr_buffer_at(b->weights, 0), b->bytes / 2, &b->err));
+}
+
+static void launch_matvec(struct bench *b, void *ctx)
+{
+	check(b, tr_device_matmul(b->stream, ctx, &b->err));
+}
+
+static void bench_matvec(struct bench *b, const struct tr_quant *q)
+{
+	size_t row_bytes = N_COL / q->block_values * q->block_bytes;
+	uint32_t n_row = (uint32_t)(b->bytes / row_bytes);
+	struct tr_dop_matmul a = { .quant = (enum tr_quant_id)q->id, .n = N_COL, .n_row = n_row,
+		.n_act = 1, .n_mat = 1, .w = tr_buffer_at(b->weights, 0), .row_bytes = row_bytes,
+		.act = tr_buffer_at(b->room, 0), .act_bytes = tr_act_bytes(q->act, N_COL),
+		.out_stride = n_row };
+	char what[64];
+
+	a.out = tr_buffer_at(b->room, TR_ALIGN_UP(a.act_bytes, (size_t)256));
+	snprintf(what, sizeof(what), "matvec %s", q->name);
+	report(b, what, n_row * row_bytes, time_of(b, launch_matvec, &a));
+}
+
+static void launch_mla(struct bench *b, void *ctx)
+{
+	check(b, tr_device_mla(b->stream, ctx, &b->err));
+}
+
+static void bench_mla(struct bench *b, uint32_t n_pos)
+{
+	struct tr_dop_mla a = { .type = TR_KV_F16, .pos = n_pos - 1, .n_tok = 1, .n_tok_once = 1,
+		.n_head = 64, .n_lat = 512, .n_rot = 64, .scale = 0.1f, .row_bytes = 1152,
+		.kv = tr_buffer_at(b->weights, 0) };
+	size_t query = (size_t)64 * 576 * 4, ctx = (size_t)64 * 512 * 4;
+	struct tr_buffer *scratch;
+	char what[64];
+
+	check(b, tr_buffer_new(&scratch, b->dev,
+			query + ctx + 4 * tr_dop_mla_floats(1, 64, 512, n_pos), "scratch", &b->err));
+	a.query = tr_buffer_at(scratch, 0);
+	a.ctx = tr_buffer_at(scratch, query);
+	a.scratch = tr_buffer_at(scratch, query + ctx);
+	check(b, tr_stream_fill(b->stream, tr_buffer_at(scratch, 0), 0, query, &b->err));
+	snprintf(what, sizeof(what), "attention at %u", n_pos);
+	report(b, what, n_pos * a.row_bytes, time_of(b, launch_mla, &a));
+	tr_buffer_free(scratch);
+}
+
+static void open_bench(struct bench *b, const char *device)
+{
+	/* Activations, one output a row of the narrowest type, scratch of attention at 32k. */
+	uint64_t room = b->bytes / 64 + (4 << 20), scratch = 256 << 20;
+	struct tr_device_info info;
+
+	check(b, tr_device_open(&b->dev, device, &b->err));
+	if (!b->dev) {
+		fprintf(stderr, "bench_device: '%s' is no device\n", device);
+		exit(1);
+	}
+	check(b, tr_device_reserve(b->dev, b->bytes + room + scratch, &b->err));
+	check(b, tr_stream_new(&b->stream, b->dev, TR_STREAM_HIGH, &b->err));
+	check(b, tr_buffer_new(&b->weights, b->dev, b->bytes, "weights", &b->err));
+	check(b, tr_buffer_new(&b->room, b->dev, room, "vectors", &b->err));
+	check(b, tr_stream_fill(b->stream, tr_buffer_at(b->weights, 0), 0, b->bytes, &b->err));
+	check(b, tr_stream_fill(b->stream, tr_buffer_at(b->room, 0), 0, room, &b->err));
+	check(b, tr_device_info(b->dev, &info, &b->err));
+	printf("%s, %.1f GiB\n", info.name, (double)info.mem_bytes / (1 << 30));
+}
+
+int main(int argc, char **argv)
+{
+	struct bench b = { .bytes = 256, .n_round = 5 };
+	const char *device = "cuda:0";
+	const struct tr_quant *q;
+	uint32_t id;
+	double ns;
+	int opt;
+
+	while ((opt = getopt(argc, argv, "d:m:r:")) != -1) {
+		switch (opt) {
+		case 'd':
+			device = optarg;
+			break;
+		case 'm':
+			check(&b, tr_opt_u64("-m", optarg, 1, 65536, &b.bytes, &b.err));
+			break;
+		case 'r':
+			check(&b, tr_opt_u64("-r", optarg, 1, 1000, &b.n_round, &b.err));
+			break;
+		default:
+			return 2;
+		}
+	}
+	b.bytes <<= 20;
+	open_bench(&b, device);
+	ns = time_of(&b, launch_copy, NULL);
+	b.copy_rate = (double)b.bytes / ns; /* half is read, half written */
+	report(&b, "copy", b.bytes, ns);
+	for (id = 0; id < TR_QUANT_ID_END; id++)
+		if ((q = tr_quant_by_id(id)) && tr_device_has_quant((enum tr_quant_id)id))
+			bench_matvec(&b, q);
+	for (id = 4096; id <= 32768; id *= 8)
+		if ((uint64_t)id * 1152 <= b.bytes)
+			bench_mla(&b, id);
+	tr_buffer_free(b.room);
+	tr_buffer_free(b.weights);
+	tr_stream_free(b.stream);
+	tr_device_close(b.dev);
+	return 0;
+}
