@@ -59,7 +59,7 @@ TR_DEV float tr_mla_max(float m, float x)
 	return x > m ? x : m;
 }
 
-TR_KERNEL(tr_mla_scores, tr_mla_args, TR_MLA_THREADS)
+TR_KERNEL(tr_mla_score_chunk, tr_mla_args, TR_MLA_THREADS)
 {
 	TR_SHARED float query[1024];
 	TR_SHARED float best[TR_MLA_HALF_WARPS];
@@ -171,7 +171,7 @@ static inline void tr_launch_mla(tr_launch_stream stream, const struct tr_dop_ml
 
 	for (; a.first < m->n_tok; a.first += m->n_tok_once) {
 		n_tok = TR_MIN(m->n_tok_once, m->n_tok - a.first);
-		TR_LAUNCH(tr_mla_scores, TR_MLA_THREADS, m->n_head * a.n_chunk, n_tok, stream, &a);
+		TR_LAUNCH(tr_mla_score_chunk, TR_MLA_THREADS, m->n_head * a.n_chunk, n_tok, stream, &a);
 		TR_LAUNCH(tr_mla_weigh, TR_MLA_THREADS, m->n_head * a.n_chunk, n_tok, stream, &a);
 		TR_LAUNCH(tr_mla_join, TR_MLA_THREADS, m->n_head, n_tok, stream, &a);
 	}
