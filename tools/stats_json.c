@@ -240,6 +240,7 @@ static void get_tiers(struct reader *r, const json_t *tiers, struct tr_expert_st
 		struct tr_tier_stats *t = &shape->tier[shape->n_tier++];
 
 		get_text(v, "name", t->name, sizeof(t->name));
+		get_text(v, "policy", t->policy, sizeof(t->policy));
 		t->capacity_bytes = get_count(r, v, "tiers[]", "capacity_bytes", INT64_MAX, 0);
 		t->used_bytes = get_count(r, v, "tiers[]", "used_bytes", INT64_MAX, 0);
 		t->hits = get_count(r, v, "tiers[]", "hits", INT64_MAX, 0);

@@ -254,6 +254,8 @@ static int merge_tier(struct tr_expert_stats *s, const struct tr_expert_stats *f
 	if (rc)
 		return rc;
 	sum = &s->tier[at];
+	if (strcmp(sum->policy, more->policy) != 0)
+		sum->policy[0] = 0; /* none that holds for both */
 	sum->capacity_bytes = TR_MAX(sum->capacity_bytes, more->capacity_bytes);
 	sum->used_bytes = TR_MAX(sum->used_bytes, more->used_bytes);
 	sum->hits += more->hits;
