@@ -5,74 +5,31 @@
  * goes to the back. The search looks ahead without moving anything: first for unmarked entries,
  * then, as if a whole round had taken all marks, for marked ones. evict() moves the hand there.
  */
-#include "policies/queues.h"
-
-enum { COLD, RING };
-
-struct clock {
-	struct tr_queues q;
-	uint8_t *used; /* [n_id] since the hand passed */
-};
+#include "policies/marked.h"
 
 static void clock_fini(void *state)
 {
-	struct clock *s = state;
+	struct tr_marked *s = state;
 
-	tr_queues_fini(&s->q);
-	free(s->used);
+	tr_marked_fini(s);
 	free(s);
 }
 
 static int clock_init(void **state, const struct tr_policy_cfg *cfg, struct tr_err *err)
 {
-	struct clock *s = tr_calloc(1, sizeof(*s));
+	struct tr_marked *s = tr_calloc(1, sizeof(*s));
 
-	if (!s)
-		goto nomem;
-	s->used = tr_calloc(cfg->n_id, sizeof(*s->used));
-	if (!s->used || tr_queues_init(&s->q, cfg->n_id)) {
-		clock_fini(s);
-		goto nomem;
+	if (!s || tr_marked_init(s, cfg->n_id)) {
+		free(s);
+		return tr_err_set(err, TR_E_NOMEM, "policy clock: no memory for %u ids", cfg->n_id);
 	}
 	*state = s;
 	return 0;
-nomem:
-	return tr_err_set(err, TR_E_NOMEM, "policy clock: no memory for %u ids", cfg->n_id);
 }
 
-static void enter(struct clock *s, uint32_t id)
+static uint32_t first(struct tr_marked *s, uint8_t used, tr_policy_evictable_fn *ok, void *ctx)
 {
-	s->used[id] = 0;
-	tr_queues_back(&s->q, RING, id);
-}
-
-static void clock_hit(void *state, uint32_t id, unsigned flags)
-{
-	struct clock *s = state;
-
-	if (flags & TR_POLICY_SCAN)
-		return;
-	if (s->q.on[id] == COLD)
-		enter(s, id);
-	else if (!tr_queues_first_use(&s->q, id))
-		s->used[id] = 1;
-}
-
-static void clock_insert(void *state, uint32_t id, unsigned flags)
-{
-	struct clock *s = state;
-
-	if (flags & TR_POLICY_SCAN) {
-		tr_queues_front(&s->q, COLD, id);
-		return;
-	}
-	enter(s, id);
-	s->q.fresh[id] = flags & TR_POLICY_PREFETCH ? 1 : 0;
-}
-
-static uint32_t first(struct clock *s, uint8_t used, tr_policy_evictable_fn *ok, void *ctx)
-{
-	for (uint32_t id = s->q.list[RING].front; id != TR_NO_ID; id = s->q.links.next[id])
+	for (uint32_t id = s->q.list[TR_MARKED_ORDER].front; id != TR_NO_ID; id = s->q.links.next[id])
 		if (s->used[id] == used && ok(ctx, id))
 			return id;
 	return TR_NO_ID;
@@ -80,8 +37,8 @@ static uint32_t first(struct clock *s, uint8_t used, tr_policy_evictable_fn *ok,
 
 static uint32_t clock_victim(void *state, uint32_t incoming, tr_policy_evictable_fn *ok, void *ctx)
 {
-	struct clock *s = state;
-	uint32_t id = tr_queues_first_ok(&s->q, COLD, ok, ctx);
+	struct tr_marked *s = state;
+	uint32_t id = tr_queues_first_ok(&s->q, TR_MARKED_COLD, ok, ctx);
 
 	(void)incoming;
 	if (id == TR_NO_ID)
@@ -92,15 +49,14 @@ static uint32_t clock_victim(void *state, uint32_t incoming, tr_policy_evictable
 }
 
 /* The hand stops at id, after a whole round when id is marked. */
-static void turn(struct clock *s, uint32_t id)
+static void turn(struct tr_marked *s, uint32_t id)
 {
 	struct tr_links *links = &s->q.links;
-	struct tr_list *ring = &s->q.list[RING];
+	struct tr_list *ring = &s->q.list[TR_MARKED_ORDER];
 	uint32_t at;
 
 	if (s->used[id])
-		for (at = ring->front; at != TR_NO_ID; at = links->next[at])
-			s->used[at] = 0;
+		tr_marked_clear(s);
 	for (at = ring->front; at != id; at = ring->front) {
 		s->used[at] = 0;
 		tr_list_remove(links, ring, at);
@@ -110,23 +66,23 @@ static void turn(struct clock *s, uint32_t id)
 
 static void clock_evict(void *state, uint32_t id)
 {
-	struct clock *s = state;
+	struct tr_marked *s = state;
 
-	if (s->q.on[id] == RING)
+	if (s->q.on[id] == TR_MARKED_ORDER)
 		turn(s, id);
 	tr_queues_drop(&s->q, id);
 }
 
 static void clock_remove(void *state, uint32_t id)
 {
-	struct clock *s = state;
+	struct tr_marked *s = state;
 
 	tr_queues_drop(&s->q, id);
 }
 
 static bool clock_check(const void *state)
 {
-	const struct clock *s = state;
+	const struct tr_marked *s = state;
 
 	return tr_queues_check(&s->q);
 }
@@ -138,8 +94,8 @@ const struct tr_policy_ops tr_policy_clock = {
 	.options = "",
 	.init = clock_init,
 	.fini = clock_fini,
-	.hit = clock_hit,
-	.insert = clock_insert,
+	.hit = tr_marked_hit,
+	.insert = tr_marked_insert,
 	.victim = clock_victim,
 	.evict = clock_evict,
 	.remove = clock_remove,

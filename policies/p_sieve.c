@@ -6,13 +6,10 @@
  * unmarked goes. Newcomers enter behind the hand, so those that are never used again go soon. The
  * search only looks, for unmarked entries first and for marked ones after a round; evict() moves.
  */
-#include "policies/queues.h"
-
-enum { COLD, ORDER };
+#include "policies/marked.h"
 
 struct sieve {
-	struct tr_queues q;
-	uint8_t *used; /* [n_id] since the hand passed */
+	struct tr_marked m; /* first */
 	uint32_t hand; /* looks here next; TR_NO_ID: at the oldest */
 };
 
@@ -20,8 +17,7 @@ static void sieve_fini(void *state)
 {
 	struct sieve *s = state;
 
-	tr_queues_fini(&s->q);
-	free(s->used);
+	tr_marked_fini(&s->m);
 	free(s);
 }
 
@@ -29,69 +25,34 @@ static int sieve_init(void **state, const struct tr_policy_cfg *cfg, struct tr_e
 {
 	struct sieve *s = tr_calloc(1, sizeof(*s));
 
-	if (!s)
-		goto nomem;
-	s->hand = TR_NO_ID;
-	s->used = tr_calloc(cfg->n_id, sizeof(*s->used));
-	if (!s->used || tr_queues_init(&s->q, cfg->n_id)) {
-		sieve_fini(s);
-		goto nomem;
+	if (!s || tr_marked_init(&s->m, cfg->n_id)) {
+		free(s);
+		return tr_err_set(err, TR_E_NOMEM, "policy sieve: no memory for %u ids", cfg->n_id);
 	}
+	s->hand = TR_NO_ID;
 	*state = s;
 	return 0;
-nomem:
-	return tr_err_set(err, TR_E_NOMEM, "policy sieve: no memory for %u ids", cfg->n_id);
-}
-
-static void enter(struct sieve *s, uint32_t id)
-{
-	s->used[id] = 0;
-	tr_queues_back(&s->q, ORDER, id);
-}
-
-static void sieve_hit(void *state, uint32_t id, unsigned flags)
-{
-	struct sieve *s = state;
-
-	if (flags & TR_POLICY_SCAN)
-		return;
-	if (s->q.on[id] == COLD)
-		enter(s, id);
-	else if (!tr_queues_first_use(&s->q, id))
-		s->used[id] = 1;
-}
-
-static void sieve_insert(void *state, uint32_t id, unsigned flags)
-{
-	struct sieve *s = state;
-
-	if (flags & TR_POLICY_SCAN) {
-		tr_queues_front(&s->q, COLD, id);
-		return;
-	}
-	enter(s, id);
-	s->q.fresh[id] = flags & TR_POLICY_PREFETCH ? 1 : 0;
 }
 
 /* The one after id in the order of the hand. The list is not empty. */
 static uint32_t after(const struct sieve *s, uint32_t id)
 {
-	uint32_t next = id == TR_NO_ID ? TR_NO_ID : s->q.links.next[id];
+	uint32_t next = id == TR_NO_ID ? TR_NO_ID : s->m.q.links.next[id];
 
-	return next != TR_NO_ID ? next : s->q.list[ORDER].front;
+	return next != TR_NO_ID ? next : s->m.q.list[TR_MARKED_ORDER].front;
 }
 
 static uint32_t hand(const struct sieve *s)
 {
-	return s->hand != TR_NO_ID ? s->hand : s->q.list[ORDER].front;
+	return s->hand != TR_NO_ID ? s->hand : s->m.q.list[TR_MARKED_ORDER].front;
 }
 
 static uint32_t first(struct sieve *s, uint8_t used, tr_policy_evictable_fn *ok, void *ctx)
 {
 	uint32_t id = hand(s);
 
-	for (uint32_t n = s->q.list[ORDER].n; n; n--, id = after(s, id))
-		if (s->used[id] == used && ok(ctx, id))
+	for (uint32_t n = s->m.q.list[TR_MARKED_ORDER].n; n; n--, id = after(s, id))
+		if (s->m.used[id] == used && ok(ctx, id))
 			return id;
 	return TR_NO_ID;
 }
@@ -99,7 +60,7 @@ static uint32_t first(struct sieve *s, uint8_t used, tr_policy_evictable_fn *ok,
 static uint32_t sieve_victim(void *state, uint32_t incoming, tr_policy_evictable_fn *ok, void *ctx)
 {
 	struct sieve *s = state;
-	uint32_t id = tr_queues_first_ok(&s->q, COLD, ok, ctx);
+	uint32_t id = tr_queues_first_ok(&s->m.q, TR_MARKED_COLD, ok, ctx);
 
 	(void)incoming;
 	if (id == TR_NO_ID)
@@ -112,8 +73,8 @@ static uint32_t sieve_victim(void *state, uint32_t incoming, tr_policy_evictable
 static void leave(struct sieve *s, uint32_t id)
 {
 	if (s->hand == id)
-		s->hand = s->q.links.next[id];
-	tr_queues_drop(&s->q, id);
+		s->hand = s->m.q.links.next[id];
+	tr_queues_drop(&s->m.q, id);
 }
 
 static void sieve_evict(void *state, uint32_t id)
@@ -121,12 +82,11 @@ static void sieve_evict(void *state, uint32_t id)
 	struct sieve *s = state;
 	uint32_t at;
 
-	if (s->q.on[id] == ORDER) {
-		if (s->used[id])
-			for (at = s->q.list[ORDER].front; at != TR_NO_ID; at = s->q.links.next[at])
-				s->used[at] = 0;
+	if (s->m.q.on[id] == TR_MARKED_ORDER) {
+		if (s->m.used[id])
+			tr_marked_clear(&s->m);
 		for (at = hand(s); at != id; at = after(s, at))
-			s->used[at] = 0;
+			s->m.used[at] = 0;
 		s->hand = id;
 	}
 	leave(s, id);
@@ -141,7 +101,7 @@ static bool sieve_check(const void *state)
 {
 	const struct sieve *s = state;
 
-	return tr_queues_check(&s->q) && (s->hand == TR_NO_ID || s->q.on[s->hand] == ORDER);
+	return tr_queues_check(&s->m.q) && (s->hand == TR_NO_ID || s->m.q.on[s->hand] == TR_MARKED_ORDER);
 }
 
 const struct tr_policy_ops tr_policy_sieve = {
@@ -151,8 +111,8 @@ const struct tr_policy_ops tr_policy_sieve = {
 	.options = "",
 	.init = sieve_init,
 	.fini = sieve_fini,
-	.hit = sieve_hit,
-	.insert = sieve_insert,
+	.hit = tr_marked_hit,
+	.insert = tr_marked_insert,
 	.victim = sieve_victim,
 	.evict = sieve_evict,
 	.remove = sieve_remove,
