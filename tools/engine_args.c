@@ -54,9 +54,9 @@ static const struct argp_option options[] = {
 		2 },
 	{ "predictor", KEY_PREDICTOR, "NAME[,OPTION=VALUE]", 0,
 		"foresees which experts are used soon (default none)", 2 },
-	{ "prefetch", KEY_PREFETCH, "off|on|auto[,waste=X]", 0,
-		"read foreseen experts ahead of need; auto: while tokens come faster with it; at most "
-		"X wasted reads per useful one (default auto,waste=0.2)",
+	{ "prefetch", KEY_PREFETCH, "MODE[,waste=X]", 0,
+		"off, on, auto: read foreseen experts ahead of need; auto: while tokens come faster "
+		"with it; at most X wasted reads per useful one (default auto,waste=0.2)",
 		2 },
 	{ "prefetch-budget", KEY_PREFETCH_BUDGET, "SIZE", 0,
 		"read ahead and not yet used, at most (default: an eighth of the DRAM cache)", 2 },
