@@ -18,8 +18,8 @@
  * All reads of the set are submitted as one batch at the end.
  *
  * Decided here: what counts as a use of which tier, and who waits. The walks over a set are in
- * order.c, entry table, victims and policy in entry.c, reads ahead of need in ahead.c, windows and
- * reads in load.c, memory in slot.c.
+ * order.c, entry table, victims and policy in entry.c, reads ahead of need in ahead.c, copies from
+ * persistent memory in copy.c, windows and reads in load.c, memory in slot.c.
  *
  * Locks. cache->lock (TR_RANK_CACHE) guards everything that changes. It is held while reads are
  * submitted, so that a LOADING entry always has its reads with io; never while waiting, and io
@@ -91,6 +91,7 @@ int tr_cache_open(struct tr_cache **out, const struct tr_cache_cfg *cfg, struct 
 	entries.miss_cost = cfg->miss_cost;
 	entries.hot = cfg->hot;
 	entries.n_hot = cfg->n_hot;
+	entries.n_promote = cfg->n_promote;
 	c->n_unit = (uint32_t)cfg->catalog->n_unit;
 	c->slot_bytes = tr_cache_slot_bytes_for(cfg->catalog, slot_align(cfg));
 	entries.slot_bytes = c->slot_bytes;
@@ -98,7 +99,8 @@ int tr_cache_open(struct tr_cache **out, const struct tr_cache_cfg *cfg, struct 
 	entries.n_layer_id = cfg->catalog->n_expert;
 	tr_order_size(&entries, cfg->dram_bytes / c->slot_bytes, cfg->min_slot);
 	c->want = tr_calloc(c->n_unit, sizeof(*c->want));
-	if (!c->want) {
+	c->copying = tr_calloc(TR_MAX(cfg->n_promote, 1u), sizeof(*c->copying));
+	if (!c->want || !c->copying) {
 		rc = tr_err_set(
 			err, TR_E_NOMEM, "expert cache: no memory for %u experts", c->n_unit);
 		goto fail;
@@ -125,6 +127,7 @@ fail_ahead:
 fail_loads:
 	tr_entries_fini(&c->entries);
 fail:
+	free(c->copying);
 	free(c->want);
 	free(c);
 	return rc;
@@ -153,6 +156,7 @@ void tr_cache_close(struct tr_cache *c)
 	tr_entries_fini(&c->entries);
 	pthread_cond_destroy(&c->loaded);
 	tr_mutex_fini(&c->lock);
+	free(c->copying);
 	free(c->want);
 	free(c);
 }
@@ -169,16 +173,23 @@ uint64_t tr_cache_slot_bytes(const struct tr_cache *c)
 
 /* --- acquire ---------------------------------------------------------------------------------- */
 
+uint32_t tr_cache_find(struct tr_cache *c, uint32_t id, const void *part[TR_N_PART])
+{
+	for (size_t i = 0; i < c->cfg.n_store; i++)
+		if (tr_store_get(c->cfg.stores[i], id, part))
+			return 1 + (uint32_t)i;
+	return 0;
+}
+
 /* READY in place when a store has the unit. Called without the lock. */
 static void look_in_stores(struct tr_cache *c, struct tr_handle *h)
 {
-	for (size_t i = 0; i < c->cfg.n_store; i++) {
-		if (!tr_store_get(c->cfg.stores[i], h->id, h->part))
-			continue;
-		h->tier = 1 + (uint32_t)i;
-		h->state = TR_HANDLE_READY;
+	uint32_t tier = tr_cache_find(c, h->id, h->part);
+
+	if (!tier)
 		return;
-	}
+	h->tier = tier;
+	h->state = TR_HANDLE_READY;
 }
 
 static enum tr_handle_state handle_state(const struct tr_entry *e)
@@ -199,12 +210,6 @@ static void point_to_entry(struct tr_cache *c, struct tr_handle *h)
 	tr_loads_parts(&c->loads, h->id, tr_slot_addr(c->entries.slots, e->slot), h->part);
 }
 
-static void count_use(struct use_counts *u, uint64_t bytes)
-{
-	u->hits++;
-	u->bytes += bytes;
-}
-
 /* One use: a hit in the tier that serves it, a miss in DRAM if that is another, a miss in every
  * store if it goes on to disk. Called before the loads of the set begin. */
 static void note_use(struct tr_cache *c, const struct tr_handle *h, const struct tr_want *w)
@@ -213,12 +218,12 @@ static void note_use(struct tr_cache *c, const struct tr_handle *h, const struct
 	uint64_t bytes = c->cfg.catalog->units[h->id].bytes;
 
 	if (w->taken == TR_TAKEN_PIN && e->state == TR_ENTRY_READY) {
-		count_use(&c->dram, bytes);
+		tr_count_use(&c->dram, bytes);
 		return;
 	}
 	c->dram.misses++;
 	if (h->state == TR_HANDLE_READY) {
-		count_use(&c->store[h->tier - 1], bytes);
+		tr_count_use(&c->store[h->tier - 1], bytes);
 		return;
 	}
 	for (size_t i = 0; i < c->cfg.n_store; i++)
@@ -235,7 +240,7 @@ static void read_done(struct tr_io_req *req)
 	tr_mutex_lock(&c->lock);
 	if (tr_load_note(load, req) && !tr_ahead_end_load(c, load)) {
 		if (!load->failed)
-			count_use(load->warm ? &c->warm : &c->disk,
+			tr_count_use(load->warm ? &c->warm : &c->disk,
 				c->cfg.catalog->units[load->id].bytes);
 		tr_entries_end_load(&c->entries, load->id, !load->failed);
 		pthread_cond_broadcast(&c->loaded);
@@ -243,7 +248,7 @@ static void read_done(struct tr_io_req *req)
 	tr_mutex_unlock(&c->lock);
 }
 
-void tr_cache_read(struct tr_cache *c, uint32_t id, enum tr_io_prio prio)
+void *tr_cache_slot(struct tr_cache *c, uint32_t id)
 {
 	uint32_t slot = c->entries.entry[id].slot;
 	uint64_t bytes;
@@ -253,8 +258,13 @@ void tr_cache_read(struct tr_cache *c, uint32_t id, enum tr_io_prio prio)
 		tr_slot_region(c->entries.slots, slot, &base, &bytes);
 		tr_io_register_mem(c->cfg.io, base, bytes);
 	}
-	base = tr_slot_addr(c->entries.slots, slot);
-	tr_loads_add(&c->loads, slot, id, base, prio, read_done, c);
+	return tr_slot_addr(c->entries.slots, slot);
+}
+
+void tr_cache_read(struct tr_cache *c, uint32_t id, enum tr_io_prio prio)
+{
+	tr_loads_add(&c->loads, c->entries.entry[id].slot, id, tr_cache_slot(c, id), prio,
+		read_done, c);
 }
 
 static void want_set(struct tr_cache *c, const struct tr_handle *handles, size_t n)
@@ -432,16 +442,6 @@ int tr_cache_explain(struct tr_cache *c, const struct tr_handle *h, struct tr_er
 	return rc;
 }
 
-void tr_cache_tick(struct tr_cache *c)
-{
-	const struct tr_policy *p = &c->entries.policy;
-
-	tr_mutex_lock(&c->lock);
-	if (p->ops->tick)
-		p->ops->tick(p->state);
-	tr_mutex_unlock(&c->lock);
-}
-
 static struct tr_tier_stats *add_tier(
 	struct tr_stats *out, const char *kind, const char *where, const struct use_counts *uses)
 {
@@ -483,6 +483,9 @@ static void tier_stats_locked(const struct tr_cache *c, struct tr_stats *out)
 	out->evictions = c->entries.n_entered[TR_ENTRY_EVICTING];
 	out->warm_units = c->warm.hits;
 	out->warm_bytes = c->warm.bytes;
+	out->promoted_units = c->promoted.hits;
+	out->promoted_bytes = c->promoted.bytes;
+	out->promote_ns = c->promote_ns;
 	tr_prefetch_stats(&c->ahead.control, &out->prefetch);
 }
 

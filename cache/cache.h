@@ -48,6 +48,17 @@ struct tr_handle {
 	const void *part[TR_N_PART];
 };
 
+/* A part of a unit on its way from persistent memory to a slot. */
+struct tr_copy_job {
+	const void *from;
+	void *to;
+	uint64_t bytes;
+	uint32_t tier; /* that it comes from, as in a handle */
+};
+
+/* Copies all of them, and returns when it has. */
+typedef void tr_copy_fn(void *ctx, const struct tr_copy_job *copies, size_t n);
+
 struct tr_cache_cfg {
 	const struct tr_catalog *catalog;
 	struct tr_io *io;
@@ -65,6 +76,9 @@ struct tr_cache_cfg {
 	const float *miss_cost;	     /* [n_unit] for the policy; NULL: all 1. Outlives the cache */
 	const uint32_t *hot;	     /* [n_hot] of a profile, the most worth having first; the same */
 	uint32_t n_hot;
+	uint32_t n_promote;	     /* copies from persistent memory a token, at most; 0: none */
+	tr_copy_fn *copy;	     /* makes them; NULL: the thread that calls */
+	void *copy_ctx;
 	bool prefetch;		     /* reads ahead of need are allowed */
 	bool prefetch_auto;	     /* and switched off and on by the time of tokens */
 	double prefetch_waste;	     /* wasted reads per useful one, at most; 0: 0.2 */
@@ -82,8 +96,8 @@ uint64_t tr_cache_slot_bytes(const struct tr_cache *cache);
 uint64_t tr_cache_slot_bytes_for(const struct tr_catalog *catalog, uint32_t align);
 
 /*
- * Before the first acquire: reads the hot units whose home is the model file, as many as may be kept.
- * They are no uses and no misses. Blocks; progress is told of phase "warm" and may end it with
+ * Before the first acquire: brings in the hot units, as many as may be kept. Those in persistent memory
+ * are copied, or left there when n_promote is 0. They are no uses and no misses. Blocks; progress is told of phase "warm" and may end it with
  * TR_E_INTERRUPTED. The policy `none` keeps nothing, so nothing is read.
  */
 int tr_cache_warm(struct tr_cache *cache, tr_progress_fn *progress, void *ctx, struct tr_err *err);
@@ -132,7 +146,8 @@ void tr_cache_hint(struct tr_cache *cache, uint32_t first_id, const float *p, si
 	uint32_t ahead);
 bool tr_cache_takes_hints(const struct tr_cache *cache);
 
-/* A token ends: policies decay. */
+/* A token ends and no handle is held: policies decay, and of the units that it used in persistent memory
+ * those that earn it are copied. Returns when they are READY. */
 void tr_cache_tick(struct tr_cache *cache);
 /* A token was decoded in so many ns: says whether reading ahead pays. */
 void tr_cache_note_token(struct tr_cache *cache, uint64_t ns);

@@ -17,6 +17,8 @@
  * that is READY and has no pin; if none is, there is no slot to be had. A scan may evict entries
  * that decoding uses only until its ring is full, then it takes victims from its own entries.
  *
+ * A copy of what is used in place takes only a victim that is expected to save less, see promote.h.
+ *
  * Entries that came ahead of need are *due* until their layer's next visit. A due entry is a victim
  * only when nothing else is: its read would have been for nothing. To bring one in, only what is
  * expected less may go.
@@ -50,6 +52,26 @@ static void set_state(struct tr_entries *t, uint32_t id, enum tr_entry_state sta
 	e->state = state;
 }
 
+static bool uncached(const struct tr_entries *t)
+{
+	return t->policy.ops->uncached;
+}
+
+/* Where entries without a pin are not kept, copies would not be either. */
+static int init_promote(struct tr_entries *t, struct tr_err *err)
+{
+	struct tr_promote_cfg cfg = { .n_id = t->cfg.n_id,
+		.n_max = TR_MIN(t->cfg.n_promote, t->cfg.n_slot),
+		.gain = t->cfg.miss_cost };
+
+	if (uncached(t) || t->cfg.n_keep < t->cfg.n_slot)
+		cfg.n_max = 0;
+	if (!tr_promote_init(&t->promote, &cfg))
+		return 0;
+	return tr_err_set(err, TR_E_NOMEM, "expert cache: no memory to count uses of %u experts",
+		cfg.n_id);
+}
+
 int tr_entries_init(struct tr_entries *t, const struct tr_entries_cfg *cfg, struct tr_err *err)
 {
 	struct tr_policy_cfg policy_cfg = {
@@ -79,6 +101,8 @@ int tr_entries_init(struct tr_entries *t, const struct tr_entries_cfg *cfg, stru
 	t->n_in[TR_ENTRY_EMPTY] = cfg->n_id;
 	rc = tr_policy_open(&t->policy, cfg->policy, &policy_cfg, err);
 	if (!rc)
+		rc = init_promote(t, err);
+	if (!rc)
 		rc = tr_slots_open(&t->slots, cfg->n_slot, cfg->slot_bytes, cfg->numa_node, err);
 	if (!rc)
 		return 0;
@@ -90,14 +114,10 @@ fail:
 void tr_entries_fini(struct tr_entries *t)
 {
 	tr_slots_close(t->slots);
+	tr_promote_fini(&t->promote);
 	tr_policy_close(&t->policy);
 	free(t->owner);
 	free(t->entry);
-}
-
-static bool uncached(const struct tr_entries *t)
-{
-	return t->policy.ops->uncached;
 }
 
 static void set_scan(struct tr_entries *t, struct tr_entry *e, bool scan)
@@ -116,6 +136,8 @@ void tr_entries_note_use(struct tr_entries *t, uint32_t id, unsigned flags)
 		set_scan(t, e, false);
 	if (uncached(t))
 		return;
+	if (!(flags & TR_POLICY_SCAN))
+		tr_promote_note_use(&t->promote, id);
 	if (e->state != TR_ENTRY_EMPTY)
 		ops->hit(t->policy.state, id, flags);
 	else if (ops->miss)
@@ -209,6 +231,18 @@ static bool evictable_below(void *ctx, uint32_t id)
 	return b->t->entry[id].expect < b->p && evictable_not_due((void *)b->t, id);
 }
 
+struct bid {
+	const struct tr_entries *t;
+	uint32_t id;
+};
+
+static bool evictable_for_copy(void *ctx, uint32_t id)
+{
+	const struct bid *b = ctx;
+
+	return evictable_not_due((void *)b->t, id) && tr_promote_pays(&b->t->promote, b->id, id);
+}
+
 static bool evict_first(
 	struct tr_entries *t, uint32_t incoming, tr_policy_evictable_fn *ok, void *ctx)
 {
@@ -286,6 +320,17 @@ bool tr_entries_reserve_ahead(struct tr_entries *t, uint32_t id, float p)
 	if (!tr_slots_n_free(t->slots) && !evict_first(t, id, evictable_below, &bound))
 		return false;
 	enter(t, id, TR_POLICY_PREFETCH);
+	return true;
+}
+
+bool tr_entries_reserve_copy(struct tr_entries *t, uint32_t id)
+{
+	struct bid bid = { t, id };
+
+	tr_assert(t->entry[id].state == TR_ENTRY_EMPTY);
+	if (!tr_slots_n_free(t->slots) && !evict_first(t, id, evictable_for_copy, &bid))
+		return false;
+	enter(t, id, 0);
 	return true;
 }
 

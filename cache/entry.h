@@ -8,6 +8,7 @@
 #define TR_CACHE_ENTRY_H
 
 #include "cache/cache.h"
+#include "cache/promote.h"
 #include "cache/slot.h"
 #include "policies/policy.h"
 
@@ -42,6 +43,7 @@ struct tr_entries_cfg {
 	const float *miss_cost; /* for the policy; outlives the entries */
 	const uint32_t *hot;	/* the same: ids worth keeping, hottest first */
 	uint32_t n_hot;
+	uint32_t n_promote;	/* copies a token of what a lower tier serves in place */
 	const uint32_t *future; /* for the policy, as in policy.h; used by init only */
 	uint64_t n_future;
 	/* Optional: an entry that was ahead leaves DRAM without having been used. */
@@ -55,6 +57,7 @@ struct tr_entries {
 	uint32_t *owner;	/* [n_slot] the unit in the slot, TR_NO_ID: free */
 	struct tr_slots *slots;
 	struct tr_policy policy;
+	struct tr_promote promote;
 	uint32_t n_scan;		      /* entries with scan set */
 	uint32_t n_due;			      /* entries ahead and not missed */
 	uint32_t n_in[TR_N_ENTRY_STATE];      /* entries now in the state */
@@ -84,6 +87,8 @@ bool tr_entries_reserve(struct tr_entries *t, uint32_t id, unsigned flags);
 /* The same for a unit expected with probability p, without a pin: takes only a victim that is
  * expected less and not due itself. False also when entries without a pin are not kept. */
 bool tr_entries_reserve_ahead(struct tr_entries *t, uint32_t id, float p);
+/* The same for a unit that was used in place, if a copy pays. */
+bool tr_entries_reserve_copy(struct tr_entries *t, uint32_t id);
 /* An entry that is ahead was used, or its layer went by. */
 void tr_entries_arrive(struct tr_entries *t, uint32_t id);
 void tr_entries_miss(struct tr_entries *t, uint32_t id);

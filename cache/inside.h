@@ -1,4 +1,4 @@
-/* inside.h - what cache.c, ahead.c and warm.c share. */
+/* inside.h - what cache.c, ahead.c, copy.c and warm.c share. */
 #ifndef TR_CACHE_INSIDE_H
 #define TR_CACHE_INSIDE_H
 
@@ -14,6 +14,12 @@ struct use_counts {
 	uint64_t misses;
 	uint64_t bytes;
 };
+
+static inline void tr_count_use(struct use_counts *u, uint64_t bytes)
+{
+	u->hits++;
+	u->bytes += bytes;
+}
 
 /* Reads ahead of need. See ahead.c. */
 struct tr_ahead {
@@ -47,13 +53,33 @@ struct tr_cache {
 	struct use_counts store[TR_MAX_TIER];
 	struct use_counts disk;
 	struct use_counts warm; /* loads before the first set */
+	struct use_counts promoted;
+	uint64_t promote_ns;
+	uint32_t *copying; /* [n_promote] scratch: the copies of a token */
 	uint64_t n_join;
 	struct tr_ahead ahead;
 	uint64_t wait_ns;
 };
 
+/* The tier of persistent memory that has the unit, and where; 0: none. Without the lock, since a first
+ * touch checks a checksum. */
+uint32_t tr_cache_find(struct tr_cache *c, uint32_t id, const void *part[TR_N_PART]);
+
+/* The slot that its entry has, known to io. */
+void *tr_cache_slot(struct tr_cache *c, uint32_t id);
+
 /* The reads of a unit into the slot that its entry has join the batch of c->loads. */
 void tr_cache_read(struct tr_cache *c, uint32_t id, enum tr_io_prio prio);
+
+/* --- copy.c ----------------------------------------------------------------------------------- */
+
+/* RESERVED -> LOADING. The lock is held. */
+void tr_copy_begin(struct tr_cache *c, const uint32_t *ids, size_t n);
+
+#define TR_COPY_MAX 16 /* units at a time */
+
+/* LOADING -> READY, or out where no store has it. n at most TR_COPY_MAX. Without the lock. */
+void tr_copy_run(struct tr_cache *c, const uint32_t *ids, size_t n, struct use_counts *count);
 
 /* --- ahead.c; the lock is held ---------------------------------------------------------------- */
 

@@ -122,12 +122,9 @@ void tr_loads_place(const struct tr_loads *l, struct tr_slots *slots, const stru
 	tr_slots_place(slots, topo, part);
 }
 
-void tr_loads_add(struct tr_loads *l, uint32_t slot, uint32_t id, void *base,
-	enum tr_io_prio prio, tr_io_done_fn *done, void *owner)
+struct tr_load *tr_loads_begin(struct tr_loads *l, uint32_t slot, uint32_t id, void *owner)
 {
-	const struct tr_extent *x = l->catalog->units[id].part;
 	struct tr_load *load = &l->load[slot];
-	uint64_t win_off, win_len, at;
 
 	load->owner = owner;
 	load->id = id;
@@ -136,6 +133,16 @@ void tr_loads_add(struct tr_loads *l, uint32_t slot, uint32_t id, void *base,
 	load->ahead = false;
 	load->warm = false;
 	load->cancelled = false;
+	return load;
+}
+
+void tr_loads_add(struct tr_loads *l, uint32_t slot, uint32_t id, void *base,
+	enum tr_io_prio prio, tr_io_done_fn *done, void *owner)
+{
+	const struct tr_extent *x = l->catalog->units[id].part;
+	struct tr_load *load = tr_loads_begin(l, slot, id, owner);
+	uint64_t win_off, win_len, at;
+
 	for (int p = 0; p < TR_N_PART; p++) {
 		struct tr_io_req *req = &load->req[p];
 

@@ -51,6 +51,9 @@ void tr_loads_place(const struct tr_loads *l, struct tr_slots *slots, const stru
 /* Where the parts of the unit are when it is in the slot at base. */
 void tr_loads_parts(const struct tr_loads *l, uint32_t id, void *base, const void *part[TR_N_PART]);
 
+/* The slot is to be filled with the unit, by reads or otherwise. */
+struct tr_load *tr_loads_begin(struct tr_loads *l, uint32_t slot, uint32_t id, void *owner);
+
 /* Adds the reads of a unit to the batch. Each calls done with ctx pointing to the tr_load. */
 void tr_loads_add(struct tr_loads *l, uint32_t slot, uint32_t id, void *base,
 	enum tr_io_prio prio, tr_io_done_fn *done, void *owner);

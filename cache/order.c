@@ -61,8 +61,11 @@ static void take_missing(struct tr_entries *t, struct tr_want *w, unsigned flags
 		return;
 	if (!(flags & TR_ORDER_RETRY))
 		tr_entries_note_use(t, w->id, policy_flags);
-	if (w->elsewhere)
+	if (w->elsewhere) {
+		if (!flags)
+			tr_promote_offer(&t->promote, w->id);
 		return;
+	}
 	*more = *more && tr_entries_reserve(t, w->id, policy_flags);
 	if (*more)
 		w->taken = TR_TAKEN_SLOT;
@@ -91,5 +94,27 @@ uint32_t tr_order_warm(struct tr_entries *t, const uint32_t *ids, uint32_t n)
 		tr_assert(ok);
 		tr_entries_unpin(t, ids[i]);
 	}
+	return k;
+}
+
+/* Where one finds no slot, those after it, which are worth less, find none either. One that came to DRAM since
+ * it was used needs none. */
+uint32_t tr_order_tick(struct tr_entries *t, uint32_t *ids)
+{
+	const struct tr_policy *policy = &t->policy;
+	uint32_t n = tr_promote_rank(&t->promote), k = 0;
+
+	if (policy->ops->tick)
+		policy->ops->tick(policy->state);
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t id = t->promote.offered[i];
+
+		if (t->entry[id].state != TR_ENTRY_EMPTY)
+			continue;
+		if (!tr_entries_reserve_copy(t, id))
+			break;
+		ids[k++] = id;
+	}
+	tr_promote_tick(&t->promote);
 	return k;
 }

@@ -44,6 +44,13 @@ void tr_order_take(struct tr_entries *t, struct tr_want *want, size_t n, unsigne
  */
 uint32_t tr_order_warm(struct tr_entries *t, const uint32_t *ids, uint32_t n);
 
+/*
+ * A token ends. The policy is told; then, of the units that the token used in place, those that earn a
+ * copy get slots: see promote.h. Returns their number k, at most n_promote;
+ * ids[0..k) are RESERVED without a pin.
+ */
+uint32_t tr_order_tick(struct tr_entries *t, uint32_t *ids);
+
 #define TR_ORDER_MIN_SLOT 2 /* unless the caller says more */
 
 /* Slots of a cache that may keep n_keep entries, and of its ring for scans. min_slot 0: the above.

@@ -30,7 +30,9 @@ struct replay {
 	struct tr_want *want;	  /* [n_expert] the set */
 	uint32_t *queue;	  /* [n_expert] */
 	uint32_t *hot;		  /* [n_hot of the trace] part after part */
+	uint32_t *copied;	  /* [n_promote of the trace] at the end of a token */
 	uint64_t n_tok;		  /* replayed */
+	uint64_t n_promoted;
 	bool counting;
 	struct tr_replay_stats *out;
 
@@ -80,10 +82,10 @@ static int parse_cache(const struct tr_trace *t, const char *text, uint32_t *n, 
 	return 0;
 }
 
-/* Units that part i may keep. */
-static uint32_t share(uint32_t n_keep, uint32_t n_part, uint32_t i)
+/* What part i has of n. */
+static uint32_t share(uint32_t n, uint32_t n_part, uint32_t i)
 {
-	return n_keep / n_part + (i < n_keep % n_part);
+	return n / n_part + (i < n % n_part);
 }
 
 /* --- open and close --------------------------------------------------------------------------- */
@@ -100,6 +102,7 @@ static void close_all(struct replay *r)
 	free(r->weights);
 	tr_guide_free(r->guide);
 	free(r->hot);
+	free(r->copied);
 }
 
 /* The decoded units of part i, from 0, in the order of the trace. Returns how many. */
@@ -130,7 +133,7 @@ static void load(struct tr_entries *e, uint32_t id)
 	tr_entries_end_load(e, id, true);
 }
 
-/* Hot units of part i, numbered in it; all, or those in the model file. Returns how many. */
+/* Hot units of part i, numbered in it; those in persistent memory too, or not. Returns how many. */
 static uint32_t find_hot(const struct replay *r, uint32_t i, bool all, uint32_t *hot)
 {
 	const struct tr_trace_units *u = &r->t->units;
@@ -146,7 +149,8 @@ static uint32_t find_hot(const struct replay *r, uint32_t i, bool all, uint32_t 
 static void warm(struct replay *r, uint32_t i, uint32_t *scratch)
 {
 	struct tr_entries *e = &r->parts[i];
-	uint32_t n = tr_order_warm(e, scratch, find_hot(r, i, false, scratch));
+	bool copies = e->promote.cfg.n_max;
+	uint32_t n = tr_order_warm(e, scratch, find_hot(r, i, copies, scratch));
 
 	for (uint32_t k = 0; k < n; k++)
 		load(e, scratch[k]);
@@ -165,7 +169,8 @@ static int open_all(struct replay *r, uint32_t n_keep, struct tr_err *err)
 	r->want = tr_calloc(n_expert, sizeof(*r->want));
 	r->queue = tr_calloc(n_expert, sizeof(*r->queue));
 	r->hot = hot = tr_calloc(TR_MAX(n_hot, 1u), sizeof(*r->hot));
-	if (!r->parts || !r->want || !r->queue || !r->hot || !future || !scratch)
+	r->copied = tr_calloc(TR_MAX(r->t->units.n_promote, 1u), sizeof(*r->copied));
+	if (!r->parts || !r->want || !r->queue || !r->hot || !r->copied || !future || !scratch)
 		rc = tr_err_set(err, TR_E_NOMEM, "no memory for a replay");
 	for (uint32_t i = 0; !rc && i < r->n_part; i++) {
 		struct tr_entries_cfg cfg = { .n_id = n_id,
@@ -173,6 +178,7 @@ static int open_all(struct replay *r, uint32_t n_keep, struct tr_err *err)
 			.numa_node = -1,
 			.policy = r->opts->policy ? r->opts->policy : "lru",
 			.miss_cost = cost ? cost + (size_t)i * n_id : NULL,
+			.n_promote = share(r->t->units.n_promote, r->n_part, i),
 			.hot = hot,
 			.n_hot = find_hot(r, i, true, hot),
 			.future = future,
@@ -375,10 +381,12 @@ static void end_step(struct replay *r, bool guided)
 		pass_dense(r, r->t->head.n_layer);
 	r->n_layer_done = 0;
 	for (uint32_t i = 0; i < r->n_part; i++) {
-		const struct tr_policy *p = &r->parts[i].policy;
+		struct tr_entries *e = &r->parts[i];
+		uint32_t n = tr_order_tick(e, r->copied);
 
-		if (p->ops->tick)
-			p->ops->tick(p->state);
+		for (uint32_t k = 0; k < n; k++)
+			load(e, r->copied[k]);
+		r->n_promoted += n;
 	}
 }
 
@@ -393,7 +401,7 @@ static uint64_t n_evicted(const struct replay *r)
 
 static void replay_all(struct replay *r)
 {
-	uint64_t evicted = 0;
+	uint64_t evicted = 0, promoted = 0;
 	bool starts_step = true;
 
 	for (size_t i = 0; i < r->t->n_set; i++) {
@@ -402,6 +410,7 @@ static void replay_all(struct replay *r)
 		if (starts_step && !r->counting && r->n_tok >= r->opts->n_warm) {
 			r->counting = true;
 			evicted = n_evicted(r);
+			promoted = r->n_promoted;
 			if (r->guide)
 				tr_guide_restart_stats(r->guide);
 		}
@@ -413,6 +422,7 @@ static void replay_all(struct replay *r)
 		starts_step = s->ends_step;
 	}
 	r->out->n_evict = r->counting ? n_evicted(r) - evicted : 0;
+	r->out->n_promoted = r->counting ? r->n_promoted - promoted : 0;
 }
 
 int tr_replay(const struct tr_trace *t, const struct tr_replay_opts *opts,

@@ -44,6 +44,8 @@ struct tr_trace_units {
 	uint32_t *hot;	/* [n_hot] of a profile, the most worth having first; those in the file were in
 			 * DRAM from the start, as far as they fitted */
 	uint32_t n_hot;
+	uint32_t n_promote; /* copies that a token may bring from persistent memory; with it, hot units
+			     * from there were in DRAM from the start as well */
 };
 
 struct tr_trace_set {

@@ -18,8 +18,8 @@
  * event crosses a block.
  *
  * Units, at most once and before all events, say what the run knew of its units: flags byte (1: homes,
- * 2: costs); homes, a byte a unit; costs, binary32 a unit; varint number of hot units, and these as
- * varints. A run in which all units are alike writes none.
+ * 2: costs, 4: copies); homes, a byte a unit; costs, binary32 a unit; varint number of hot units, and these
+ * as varints; with copies, varint how many a token may bring from persistent memory. A run in which all units are alike writes none.
  *
  * The end block is empty. Without it the recording was cut short.
  */
@@ -48,5 +48,6 @@ enum tr_trace_event {
 
 #define TR_TRACE_UNITS_HOMES 1u
 #define TR_TRACE_UNITS_COSTS 2u
+#define TR_TRACE_UNITS_COPIES 4u
 
 #endif

@@ -252,6 +252,9 @@ static int read_units(struct reader *r)
 	free(scratch);
 	if (!u->hot)
 		goto nomem;
+	if (*flags & TR_TRACE_UNITS_COPIES)
+		u->n_promote = take_u32(&c, n_id);
+	ok = ok && !c.bad;
 	return !ok || c.left ? bad(r, "hot units") : 0;
 nomem:
 	return tr_err_set(r->err, TR_E_NOMEM, "%s: no memory", r->name);

@@ -178,10 +178,11 @@ void tr_trace_write_units(struct tr_trace_writer *w, const struct tr_trace_units
 	size_t n_home = u->home ? w->n_id : 0, n_cost = u->cost ? w->n_id : 0;
 	uint32_t bits;
 
-	if (!reserve(w, 1 + n_home + 4 * n_cost + (1 + (size_t)u->n_hot) * VARINT_BYTES))
+	if (!reserve(w, 1 + n_home + 4 * n_cost + (2 + (size_t)u->n_hot) * VARINT_BYTES))
 		return;
 	put_byte(w, (uint8_t)((u->home ? TR_TRACE_UNITS_HOMES : 0) |
-			      (u->cost ? TR_TRACE_UNITS_COSTS : 0)));
+			      (u->cost ? TR_TRACE_UNITS_COSTS : 0) |
+			      (u->n_promote ? TR_TRACE_UNITS_COPIES : 0)));
 	for (size_t i = 0; i < n_home; i++)
 		put_byte(w, u->home[i]);
 	for (size_t i = 0; i < n_cost; i++) {
@@ -192,6 +193,8 @@ void tr_trace_write_units(struct tr_trace_writer *w, const struct tr_trace_units
 	put_varint(w, u->n_hot);
 	for (uint32_t i = 0; i < u->n_hot; i++)
 		put_varint(w, u->hot[i]);
+	if (u->n_promote)
+		put_varint(w, u->n_promote);
 	flush_block(w, TR_TRACE_UNITS);
 }
 

@@ -306,6 +306,9 @@ struct tr_stats {
 	uint64_t evictions;
 	uint64_t warm_units;	/* experts that a profile had read before the first token */
 	uint64_t warm_bytes;
+	uint64_t promoted_units;	/* copies from persistent memory to DRAM, made as tokens ended */
+	uint64_t promoted_bytes;
+	uint64_t promote_ns;	/* time they took */
 	uint64_t io_busy_ns;	/* with at least one read in flight */
 	uint64_t io_retries;
 	uint64_t io_fallbacks;	/* times a slower way was taken once and for all */
@@ -542,6 +545,7 @@ struct tr_replay_stats {
 	uint64_t n_request;
 	uint64_t n_hit;
 	uint64_t n_evict;
+	uint64_t n_promoted; /* copies from persistent memory, made as tokens ended */
 	uint64_t bytes;	    /* of the experts that were missed; 0 when the trace does not tell sizes */
 	uint64_t ns;	    /* time that the replay took */
 	struct tr_predictor_stats predictor; /* without times; 0 visits without a predictor */

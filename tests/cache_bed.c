@@ -10,7 +10,7 @@ uint64_t __wrap_tr_store_bytes(const struct tr_store *store);
 bool __wrap_tr_store_get(struct tr_store *store, uint32_t unit, const void *part[TR_N_PART])
 {
 	for (int p = 0; p < TR_N_PART && store->has[unit]; p++)
-		part[p] = &store->bytes[p];
+		part[p] = store->bytes[unit][p];
 	return store->has[unit];
 }
 
@@ -38,6 +38,9 @@ static void make_catalog(struct bed *b)
 		for (uint32_t p = 0; p < TR_N_PART; p++)
 			u->part[p] = (struct tr_extent){ id / N_EXPERT,
 				100 + (p * N_EXPERT + u->expert) * PART_BYTES, PART_BYTES };
+		for (int p = 0; p < TR_N_PART; p++)
+			tr_io_sim_pattern(NULL, NULL, u->part[p].off, b->store.bytes[id][p],
+				PART_BYTES);
 	}
 	b->catalog = (struct tr_catalog){ .n_layer = 1 + N_LAYER,
 		.n_expert = N_EXPERT,

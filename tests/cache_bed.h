@@ -12,7 +12,7 @@ enum { PART_BYTES = 5000, ALIGN = 4096, PER_LAYER = TR_N_PART * N_EXPERT * PART_
 
 struct tr_store {
 	bool has[N_UNIT];
-	uint8_t bytes[TR_N_PART];
+	uint8_t bytes[N_UNIT][TR_N_PART][PART_BYTES];
 };
 
 struct bed {

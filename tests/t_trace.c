@@ -256,9 +256,9 @@ static void what_the_run_knew_of_its_units_is_read(void **state)
 	struct bed *b = *state;
 	struct tr_trace t;
 
-	for (int with = 0; with < 8; with++) {
+	for (int with = 0; with < 16; with++) {
 		struct tr_trace_units u = { with & 1 ? home : NULL, with & 2 ? cost : NULL, hot,
-			with & 4 ? 3 : 0 };
+			with & 4 ? 3 : 0, with & 8 ? 24 : 0 };
 
 		tr_trace_fini(&b->expected);
 		write_units(b, &u, 1);
@@ -267,6 +267,7 @@ static void what_the_run_knew_of_its_units_is_read(void **state)
 		assert_int_equal(t.units.home != NULL, with & 1);
 		assert_int_equal(t.units.cost != NULL, (with & 2) / 2);
 		assert_int_equal(t.units.n_hot, u.n_hot);
+		assert_int_equal(t.units.n_promote, u.n_promote);
 		if (with & 1)
 			assert_memory_equal(t.units.home, home, sizeof(home));
 		if (with & 2)
@@ -285,6 +286,7 @@ static void units_that_make_no_sense_are_refused(void **state)
 		int n_block;
 	} bad[] = { { { .hot = twice, .n_hot = 3 }, 1 }, { { .hot = beyond, .n_hot = 1 }, 1 },
 		{ { .cost = below, .hot = fine, .n_hot = 1 }, 1 },
+		{ { .hot = fine, .n_hot = 1, .n_promote = 25 }, 1 },
 		{ { .hot = fine, .n_hot = 1 }, 2 } };
 	struct bed *b = *state;
 	struct tr_trace t;
