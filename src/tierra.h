@@ -164,6 +164,9 @@ struct tr_engine_opts {
 	const char *cpu;	     /* "scalar", "avx2", "avx512"; default: the best there is */
 	const char *io;		     /* "uring", "threads", "sync"; default uring, else threads */
 	const char *dram;	     /* expert cache in DRAM; default: what memory allows */
+	const char *promote;	     /* copies from persistent memory to DRAM as a token ends: "off",
+				      * "on", or at most so many bytes, 100% being what a token uses;
+				      * default 10% */
 	const char *vram;	     /* expert cache in VRAM; must be 0 without CUDA */
 	const char *const *pmem;     /* persistent memory: "PATH" or "PATH:SIZE" */
 	size_t n_pmem;
@@ -324,8 +327,9 @@ struct tr_stats {
 TR_API void tr_engine_stats(const struct tr_engine *engine, struct tr_stats *out);
 
 /* How many of the experts that decoding asked of the DRAM cache were there, beside what lru and
- * Belady's optimum would have had, on the same requests from the same empty cache. Experts in
- * persistent memory are computed in place and are no requests. The engine keeps the routing of a run
+ * Belady's optimum would have had, on the same requests from the same empty cache. Uses
+ * in persistent memory are requests as far as DRAM takes copies from there (opts.promote); lru and the
+ * optimum copy at every use, and at no cost. The engine keeps the routing of a run
  * up to a bound; when that is reached the later requests are left out of all three figures. */
 struct tr_shares {
 	uint64_t capacity;	   /* experts that fit the cache */
@@ -391,7 +395,7 @@ struct tr_expert_stats {
 	uint64_t *hits[TR_MAX_TIER];   /* uses by decoding that the tier served; of the last tier, those
 					* that had to be read. Sums over tiers are uses */
 	uint64_t *prefill_hits[TR_MAX_TIER]; /* the same of prefill: an expert counts once a chunk */
-	uint64_t *loads;	       /* reads into DRAM, those ahead of need included */
+	uint64_t *loads;	       /* reads into DRAM, those ahead of need and copies included */
 	uint64_t *evictions;	       /* times it left DRAM */
 };
 

@@ -73,6 +73,11 @@ static const struct setting settings[] = {
 	{ "ahead, pmem a third", "avx2", "uring", "10%", "33%", "lru", 2, 16, "gate", "on", 0 },
 	{ "foreseen only", "avx2", "threads", "25%", NULL, "lru", 2, 16, "gate", "off", 0 },
 	{ "chunks of 40", "avx512", "uring", "50%", NULL, "lru", 2, 40, NULL, NULL, 0 },
+	{ "promotion, 3%", "avx2", "uring", "3%", "100%", "lru", 2, 16, NULL, NULL, 0 },
+	{ "promotion, 10%", "avx512", "uring", "10%", "100%", "foresight", 2, 1, NULL, NULL, 0 },
+	{ "promotion, 40%", "scalar", "sync", "40%", "100%", "cost", 3, 7, NULL, NULL, 1 },
+	{ "promotion, 100%", "avx2", "threads", "100%", "100%", "arc", 1, 16, NULL, NULL, 0 },
+	{ "promotion, ahead", "avx2", "uring", "10%", "50%", "lfu", 2, 16, "gate", "on", 0 },
 	{ "pmem by one thread of three", "avx512", "uring", "10%", "50%", "lru", 3, 16, NULL, NULL, 1 },
 };
 
@@ -82,6 +87,7 @@ static const struct setting warm_settings[] = {
 	{ "warm, 100%", "avx2", "sync", "100%", NULL, "lru", 2, 16, NULL, NULL, 0 },
 	{ "warm, none", "avx2", "uring", "25%", NULL, "none", 2, 16, NULL, NULL, 0 },
 	{ "warm, ahead", "avx2", "threads", "10%", NULL, "pin", 2, 16, "gate", "on", 0 },
+	{ "warm, pmem all", "avx2", "uring", "25%", "100%", "foresight", 2, 16, NULL, NULL, 0 },
 	{ "warm, pmem a third", "avx512", "uring", "10%", "33%", "cost", 2, 16, NULL, NULL, 0 },
 };
 
@@ -95,6 +101,8 @@ static const struct {
 			    0 } },
 	{ "fake:2", { "2 nodes, scalar", "scalar", "sync", "50%", NULL, "lru", 2, 1, NULL, NULL, 0 } },
 	{ "fake:3", { "3 nodes, pmem", "avx2", "uring", "10%", "50%", "lru", 4, 16, NULL, NULL, 1 } },
+	{ "fake:2", { "promotion on 2 nodes", "avx2", "uring", "10%", "100%", "lru", 3, 16, NULL,
+			    NULL, 1 } },
 	{ "fake:3", { "3 nodes, dram 0", "avx512", "threads", "0", NULL, "lru", 3, 16, NULL, NULL,
 			    0 } },
 	{ "off", { "off", "avx2", "uring", "25%", NULL, "lru", 2, 16, NULL, NULL, 0 } },
@@ -227,6 +235,8 @@ static void check_stats(const struct setting *st, const struct tr_stats *stats)
 		assert_true(nvme->bytes > 0);
 	if (st->pmem)
 		assert_true(stats->tier[1].hits > 0);
+	if (!strncmp(st->name, "promotion", 9))
+		assert_true(stats->promoted_units > 0 && dram->hits > 0);
 	if (!strcmp(st->dram, "100%"))
 		assert_true(dram->hits > 0 && stats->evictions == 0);
 }

@@ -163,6 +163,32 @@ replays_persistent_memory()
 	done
 }
 
+# What is used often in persistent memory comes to DRAM, here and there: all experts there, or some; at
+# several sizes and bounds; from the start with a profile.
+replays_promotion()
+{
+	mkdir -p "$dir/pmem"
+	for size in 3% 10% 40%; do
+		replays "$size" "$1" --pmem "$dir/pmem:100%"
+		json 'run["engine"]["promotions"] == j["results"][0]["promotions"]'
+		[ "$1" = none ] || json 'run["engine"]["promotions"] > 0'
+		replays "$size" "$1" --pmem "$dir/pmem:50%" --promote 100%
+		json 'run["engine"]["promotions"] == j["results"][0]["promotions"]'
+	done
+	replays 10% "$1" --pmem "$dir/pmem:100%" --profile "$dir/profile" --promote 30%
+	json 'run["engine"]["promotions"] == j["results"][0]["promotions"]'
+	[ "$1" = none ] || json 'run["engine"]["warm_experts"] == 32'
+	replays 10% "$1" --pmem "$dir/pmem:100%" --profile "$dir/profile" --promote off
+	json 'run["engine"]["warm_experts"] == 0 and run["engine"]["promotions"] == 0'
+	json 'run["tiers"][0]["hits"] == 0'
+}
+
+promotion_mistakes()
+{
+	run 2 generate -m "$model" -p x --promote sometimes
+	grep -q -- "--promote" "$dir/err"
+}
+
 reads_cut_trace()
 {
 	record 25% lru
@@ -253,6 +279,11 @@ test_that "what is foreseen changes what is evicted" hints_matter
 test_that "router scores are recorded without a predictor" scores_need_no_predictor
 test_that "statistics are a profile" statistics_are_a_profile
 test_that "a run with persistent memory is replayed exactly" replays_persistent_memory
+for policy in lru cost foresight pin arc s3fifo none; do
+	test_that "copies from persistent memory under $policy are replayed exactly" \
+		replays_promotion "$policy"
+done
+test_that "a bound on copies that is no size is refused" promotion_mistakes
 test_that "a cache of so many bytes is the same in both" replays_bytes
 test_that "the order in which reads end changes nothing" replays_io_methods
 test_that "a trace that was cut short is replayed" reads_cut_trace

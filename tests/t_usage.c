@@ -48,7 +48,7 @@ static void what_a_store_serves_is_no_request(void **state)
 	uint64_t n_request, n_hit;
 
 	(void)state;
-	tr_route_log_init(&log, 1 << 20);
+	tr_route_log_init(&log, 1 << 20, false);
 	log_set(&log, "RRRR", true); /* a scan is replayed, not counted */
 	log_set(&log, "SRLS", false);
 	log_set(&log, "SSSS", false);
@@ -75,7 +75,7 @@ static void a_full_log_keeps_what_it_has_and_says_so(void **state)
 
 	(void)state;
 	/* A set of four is seven words: ten fit. */
-	tr_route_log_init(&log, 75 * sizeof(uint16_t));
+	tr_route_log_init(&log, 75 * sizeof(uint16_t), false);
 	for (int i = 0; i < 25; i++)
 		log_set(&log, "RLLS", false);
 	assert_true(log.full);

@@ -24,6 +24,7 @@ enum {
 	KEY_PREFETCH,
 	KEY_PREFETCH_BUDGET,
 	KEY_PROFILE,
+	KEY_PROMOTE,
 };
 
 static const struct argp_option options[] = {
@@ -43,6 +44,10 @@ static const struct argp_option options[] = {
 		"persistent memory, or any directory, for experts; may be repeated", 2 },
 	{ "pmem-threads", KEY_PMEM_THREADS, "N", 0,
 		"threads that read persistent memory at a time (default: all)", 2 },
+	{ "promote", KEY_PROMOTE, "off|on|SIZE", 0,
+		"copy what is used often from persistent memory to DRAM as a token ends, at most SIZE "
+		"each time (default 10% of what a token uses)",
+		2 },
 	{ "vram", KEY_VRAM, "SIZE", 0, "GPU memory for experts (0 without CUDA)", 2 },
 	{ "policy", KEY_POLICY, "[TIER=]NAME[,OPTION=VALUE]", 0,
 		"order of eviction, see `tierra policies`, or a path to a shared object with one "
@@ -170,6 +175,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_PMEM:
 		add_pmem(state, a, arg);
+		break;
+	case KEY_PROMOTE:
+		o->promote = arg;
 		break;
 	case KEY_POLICY:
 		check_policy(state, arg);

@@ -174,7 +174,7 @@ json_t *tr_simulate_json(const struct tr_simulate_rows *rows)
 		const struct tr_simulate_row *r = &rows->row[i];
 		json_t *row;
 
-		row = json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:f}",
+		row = json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:f}",
 				"trace", text_value(r->trace), "policy", text_value(r->policy),
 				"cache", text_value(r->cache), "capacity_experts",
 				(json_int_t)r->stats.capacity, "requests",
@@ -183,7 +183,8 @@ json_t *tr_simulate_json(const struct tr_simulate_rows *rows)
 				"share_of_belady", number_or_null(tr_simulate_share(r)),
 				"belady_hits", (json_int_t)r->optimum, "bytes",
 				(json_int_t)r->stats.bytes, "evictions",
-				(json_int_t)r->stats.n_evict, "seconds",
+				(json_int_t)r->stats.n_evict, "promotions",
+				(json_int_t)r->stats.n_promoted, "seconds",
 				(double)r->stats.ns / 1e9);
 		if (row && rows->predicted)
 			json_object_set_new(row, "predictor", predictor_json(&r->stats.predictor));

@@ -108,6 +108,9 @@ static int open_cache(struct tr_engine *e, struct tr_err *err)
 		.miss_cost = e->setup.miss_cost,
 		.hot = e->setup.hot,
 		.n_hot = e->setup.n_hot,
+		.n_promote = e->setup.n_promote,
+		.copy = tr_copier_run,
+		.copy_ctx = &e->copier,
 		.prefetch = e->setup.prefetch,
 		.prefetch_auto = e->setup.prefetch_auto,
 		.prefetch_waste = e->setup.prefetch_waste,
@@ -116,6 +119,7 @@ static int open_cache(struct tr_engine *e, struct tr_err *err)
 
 	if (!e->setup.catalog->n_unit)
 		return 0;
+	e->copier = (struct tr_copier){ e->pool, &e->pmem };
 	return tr_cache_open(&e->cache, &cfg, err);
 }
 
@@ -143,7 +147,8 @@ static int trace_units(struct tr_engine *e, struct tr_err *err)
 {
 	const struct tr_setup *s = &e->setup;
 	size_t n_unit = s->catalog->n_unit;
-	struct tr_trace_units units = { .cost = s->miss_cost, .hot = s->hot, .n_hot = s->n_hot };
+	struct tr_trace_units units = { .cost = s->miss_cost, .hot = s->hot, .n_hot = s->n_hot,
+		.n_promote = s->n_promote };
 	bool alike = !s->n_hot;
 
 	units.home = tr_calloc(n_unit, sizeof(*units.home));
@@ -218,7 +223,7 @@ static int open_counter(struct tr_engine *e, struct tr_err *err)
 	memcpy(shape.tier, tiers.tier, sizeof(shape.tier));
 	name_model(e, shape.model, sizeof(shape.model));
 	tr_model_fingerprint(e->setup.model, shape.fingerprint);
-	return tr_expert_counter_new(&e->counter, &shape, c, err);
+	return tr_expert_counter_new(&e->counter, &shape, c, e->setup.n_promote > 0, err);
 }
 
 static void close_trace(struct tr_engine *e)

@@ -5,6 +5,7 @@
 #include "cache/cache.h"
 #include "cache/trace_write.h"
 #include "engine/arch.h"
+#include "engine/copy.h"
 #include "engine/expert_stats.h"
 #include "engine/foresee.h"
 #include "engine/moe.h"
@@ -18,6 +19,7 @@ struct tr_engine {
 	struct tr_pool *pool;
 	struct tr_ops ops;
 	struct tr_moe_pmem pmem;
+	struct tr_copier copier;
 	struct tr_io *io;
 	struct tr_file *files, *files_paged; /* [n_shard] */
 	struct tr_store *stores[TR_MAX_TIER];

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 int tr_expert_counter_new(struct tr_expert_counter **out, const struct tr_expert_stats *shape,
-	const struct tr_catalog *catalog, struct tr_err *err)
+	const struct tr_catalog *catalog, bool in_place, struct tr_err *err)
 {
 	struct tr_expert_counter *c = tr_calloc(1, sizeof(*c));
 	bool fits = catalog->n_expert < TR_TRACE_MAX_EXPERT &&
@@ -30,7 +30,7 @@ int tr_expert_counter_new(struct tr_expert_counter **out, const struct tr_expert
 		c->stats->layer[i].unit_bytes = catalog->units[l->first_unit].bytes;
 	}
 	c->stats->has_mass = true;
-	tr_route_log_init(&c->log, fits ? TR_ROUTE_LOG_BYTES : 0);
+	tr_route_log_init(&c->log, fits ? TR_ROUTE_LOG_BYTES : 0, in_place);
 	*out = c;
 	return 0;
 }

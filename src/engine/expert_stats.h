@@ -25,9 +25,9 @@ struct tr_expert_counter {
 	struct tr_route_log log;
 };
 
-/* tier_names: as many as tr_tier_stats has. */
+/* tier_names: as many as tr_tier_stats has. in_place: see route_log.h. */
 int tr_expert_counter_new(struct tr_expert_counter **counter, const struct tr_expert_stats *shape,
-	const struct tr_catalog *catalog, struct tr_err *err);
+	const struct tr_catalog *catalog, bool in_place, struct tr_err *err);
 void tr_expert_counter_free(struct tr_expert_counter *counter);
 
 /* ids, weights [n_tok][n_used] */

@@ -210,6 +210,28 @@ static int parse_prefetch(struct tr_setup *s, const struct tr_engine_opts *o, st
 	return rc;
 }
 
+/* Time goes with bytes: so much of what a token reads may be copied as it ends. Until a run has what it
+ * wants in DRAM, which at this rate takes some hundred tokens for all of Kimi K2.5 that 140 GB hold, tokens
+ * are slower by as much; later there is little left to copy. */
+#define PROMOTE_DEFAULT "10%"
+
+/* "off", "on" or SIZE, of which 100% is what a token uses. Less than an expert is one. */
+static int parse_promote(struct tr_setup *s, const char *text, struct tr_err *err)
+{
+	uint64_t slot = tr_cache_slot_bytes_for(s->catalog, TR_STORE_EXTENT_ALIGN), bytes = 0;
+	uint64_t token = s->catalog->n_moe_layer * s->catalog->n_used * slot;
+	int rc = 0;
+
+	if (!text || !strcmp(text, "on"))
+		text = PROMOTE_DEFAULT;
+	if (strcmp(text, "off"))
+		rc = tr_opt_size("--promote", text, token, &bytes, err);
+	if (!rc && bytes && s->n_pmem)
+		s->n_promote = (uint32_t)TR_MAX(1, TR_MIN(bytes / TR_MAX(slot, 1u),
+							(uint64_t)s->catalog->n_unit));
+	return rc;
+}
+
 /* Units that the DRAM cache keeps. */
 static uint64_t n_kept(const struct tr_setup *s)
 {
@@ -357,6 +379,8 @@ int tr_setup_open(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *e
 		rc = parse_prefetch(s, o, err);
 	for (i = 0; i < o->n_pmem && !rc; i++)
 		rc = parse_pmem(s, o->pmem[i], err);
+	if (!rc)
+		rc = parse_promote(s, o->promote, err);
 	if (!rc && o->profile)
 		rc = tr_profile_open(&s->profile, o->profile, s->model, s->catalog, err);
 	if (!rc)

@@ -36,6 +36,7 @@ struct tr_setup {
 	uint32_t *hot;	    /* [n_hot] of the profile, the most worth having in DRAM first */
 	uint32_t n_hot;
 	uint64_t dram_bytes;
+	uint32_t n_promote; /* copies a token from persistent memory to DRAM, at most */
 	const char *predictor;	 /* of the options; NULL: none */
 	bool prefetch, prefetch_auto;
 	double prefetch_waste;	 /* 0: not given */

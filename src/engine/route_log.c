@@ -8,9 +8,9 @@ enum { LAYER, HITS, N_EXPERT, HEAD_WORDS };
 
 #define SCAN 0x8000u /* in HITS; those of a scan are not counted */
 
-void tr_route_log_init(struct tr_route_log *log, size_t max_bytes)
+void tr_route_log_init(struct tr_route_log *log, size_t max_bytes, bool in_place)
 {
-	*log = (struct tr_route_log){ .max = max_bytes / sizeof(*log->word) };
+	*log = (struct tr_route_log){ .max = max_bytes / sizeof(*log->word), .in_place = in_place };
 }
 
 void tr_route_log_fini(struct tr_route_log *log)
@@ -36,6 +36,12 @@ static bool make_room(struct tr_route_log *log, size_t n)
 	return true;
 }
 
+/* DRAM could have had it. */
+static bool is_request(const struct tr_route_log *log, const struct tr_handle *h)
+{
+	return log->in_place || !h->tier;
+}
+
 void tr_route_log_add(struct tr_route_log *log, uint32_t moe_layer, uint32_t first_unit,
 	const struct tr_handle *handles, size_t n, bool scan)
 {
@@ -44,15 +50,15 @@ void tr_route_log_add(struct tr_route_log *log, uint32_t moe_layer, uint32_t fir
 
 	if (log->full || !make_room(log, HEAD_WORDS + n)) {
 		for (size_t i = 0; !scan && i < n; i++)
-			log->n_request_run += !handles[i].tier;
+			log->n_request_run += is_request(log, &handles[i]);
 		return;
 	}
 	set = log->word + log->n;
 	for (size_t i = 0; i < n; i++) {
-		if (handles[i].tier)
+		if (!is_request(log, &handles[i]))
 			continue;
 		set[HEAD_WORDS + n_asked++] = (uint16_t)(handles[i].id - first_unit);
-		n_hit += handles[i].state == TR_HANDLE_READY;
+		n_hit += !handles[i].tier && handles[i].state == TR_HANDLE_READY;
 	}
 	if (!n_asked)
 		return;

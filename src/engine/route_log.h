@@ -17,16 +17,18 @@ struct tr_route_log {
 	uint16_t *word; /* sets one after the other */
 	size_t n, cap, max;
 	bool full;
+	bool in_place; /* uses in place are requests as well, since DRAM takes copies of those units */
 	/* Of decoding, and in the log. */
 	uint64_t n_request;
 	uint64_t n_hit;
 	uint64_t n_request_run; /* whether in the log or not */
 };
 
-void tr_route_log_init(struct tr_route_log *log, size_t max_bytes);
+void tr_route_log_init(struct tr_route_log *log, size_t max_bytes, bool in_place);
 void tr_route_log_fini(struct tr_route_log *log);
 
-/* A set has just been acquired; handles of one layer, ascending. What a store serves is left out. */
+/* A set has just been acquired; handles of one layer, ascending. What a store serves is left out, unless
+ * in_place. */
 void tr_route_log_add(struct tr_route_log *log, uint32_t moe_layer, uint32_t first_unit,
 	const struct tr_handle *handles, size_t n, bool scan);
 

@@ -27,7 +27,7 @@ static int replay_log(const struct tr_trace *t, struct tr_shares *out, struct tr
 	return rc;
 }
 
-/* A warm start is one for lru and the optimum as well. The log has no uses of other homes. */
+/* A warm start is one for lru and the optimum as well. */
 static int begin_warm(const struct tr_engine *e, struct tr_trace *t, struct tr_err *err)
 {
 	const struct tr_setup *s = &e->setup;
@@ -39,7 +39,7 @@ static int begin_warm(const struct tr_engine *e, struct tr_trace *t, struct tr_e
 	if (!u->hot)
 		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
 	for (uint32_t i = 0; i < s->n_hot; i++)
-		if (s->home[s->hot[i]] == TR_HOME_FILE)
+		if (s->n_promote || s->home[s->hot[i]] == TR_HOME_FILE)
 			u->hot[u->n_hot++] = s->hot[i];
 	return 0;
 }
