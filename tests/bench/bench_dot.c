@@ -4,8 +4,9 @@
  *   bench_dot [-t TYPE] [-i ISA] [-j THREADS] [-m MEGABYTES] [-n VALUES] [-r ROUNDS]
  *
  * Per type: a matrix of random valid blocks, larger than any cache, meets one activation (decode).
- * In turn with it a plain vector reader goes over the same bytes with the same threads; the best
- * rounds of both are compared. Then a part of the matrix meets 32 activations (prefill).
+ * In turn with it a plain vector reader goes over the same bytes with the same threads. The share
+ * is that of one round, the median of all, since a shared machine's memory is not equally fast for
+ * long; the speeds are medians too. Then a part of the matrix meets 32 activations (prefill).
  * The clock is around the parallel loop alone. Run it on an idle machine, or in a session and
  * scheduling class of its own: setsid chrt -f 1 bench_dot ...
  */
@@ -27,6 +28,7 @@
 #define N_ACT_PREFILL 32
 #define PREFILL_BYTES ((size_t)16 << 20)
 #define GRAIN_BYTES ((size_t)512 << 10)
+#define MAX_ROUNDS 1000
 
 struct bench {
 	const struct tr_kernels *k;
@@ -145,9 +147,23 @@ static double seconds(struct bench *b, tr_pool_fn *fn)
 	return (double)(tr_now_ns(&tr_clock_real) - start) * 1e-9;
 }
 
+static int ascending(const void *a, const void *b)
+{
+	const double *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static double median(double *v, unsigned n)
+{
+	qsort(v, n, sizeof(*v), ascending);
+	return v[n / 2];
+}
+
 static void bench_type(struct bench *b)
 {
-	double dot = 1e9, plain = 1e9, prefill = 1e9, bytes, flop;
+	double dot[MAX_ROUNDS], plain[MAX_ROUNDS], share[MAX_ROUNDS];
+	double prefill = 1e9, bytes, flop;
 
 	b->row_bytes = b->n / b->type->block_values * b->type->block_bytes;
 	b->act_bytes = tr_act_bytes(b->type->act, b->n);
@@ -156,8 +172,9 @@ static void bench_type(struct bench *b)
 	fill(b);
 	make_activations(b, 1);
 	for (unsigned i = 0; i < b->rounds; i++) {
-		plain = TR_MIN(plain, seconds(b, read_rows));
-		dot = TR_MIN(dot, seconds(b, dot_rows));
+		plain[i] = seconds(b, read_rows);
+		dot[i] = seconds(b, dot_rows);
+		share[i] = plain[i] / dot[i];
 	}
 	make_activations(b, N_ACT_PREFILL);
 	b->n_row = TR_MIN(b->n_row, PREFILL_BYTES / b->row_bytes / 4 * 4);
@@ -165,8 +182,9 @@ static void bench_type(struct bench *b)
 	for (unsigned i = 0; i < b->rounds; i++)
 		prefill = TR_MIN(prefill, seconds(b, dot_rows));
 	printf("%-7s %-7s %7u %9.2f %9.2f %6.1f%% %9.1f\n", b->type->name, b->k->name,
-		tr_pool_size(b->pool), bytes / dot * 1e-9, bytes / plain * 1e-9,
-		100.0 * plain / dot, flop / prefill * 1e-9);
+		tr_pool_size(b->pool), bytes / median(dot, b->rounds) * 1e-9,
+		bytes / median(plain, b->rounds) * 1e-9, 100 * median(share, b->rounds),
+		flop / prefill * 1e-9);
 	fflush(stdout);
 }
 
@@ -225,7 +243,7 @@ int main(int argc, char **argv)
 		else if (opt == 'n')
 			b.n = TR_ALIGN_UP((size_t)v, (size_t)256);
 		else if (opt == 'r')
-			b.rounds = (unsigned)v;
+			b.rounds = (unsigned)TR_MIN(v, (uint64_t)MAX_ROUNDS);
 	}
 	if (rc || tr_kernels_by_name(&b.k, isa, &err) || tr_pool_new(&b.pool, &cfg, &err)) {
 		fprintf(stderr, "bench_dot: %s\n", err.msg);
