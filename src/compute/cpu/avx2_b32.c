@@ -100,11 +100,11 @@ TR_INLINE void step(const struct b32 *ty, __m256 acc[2][TR_TILE_ROWS][TR_TILE_AC
 	float min[TR_TILE_ROWS][TR_TILE_ACTS][STEP_BLOCKS];
 	const __m256i one = _mm256_set1_epi16(1);
 
+	tr_tile_prefetch(tile, i * STEP_BLOCKS * ty->bytes, STEP_BLOCKS * ty->bytes, nr);
 	TR_UNROLL
 	for (int r = 0; r < nr; r++) {
 		const uint8_t *w = from->w[r] + i * STEP_BLOCKS * ty->bytes;
 
-		tr_tile_prefetch(tile, w, STEP_BLOCKS * ty->bytes);
 		TR_UNROLL
 		for (int t = 0; t < nt; t++) {
 			__m256 dx = _mm256_loadu_ps(from->d[t] + i * STEP_BLOCKS);

@@ -60,9 +60,7 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 			acc[0][r][t] = acc[1][r][t] = _mm256_setzero_ps();
 	}
 	for (; n - i >= 16; i += 16) {
-		TR_UNROLL
-		for (int r = 0; r < nr; r++)
-			tr_tile_prefetch(tile, tile->w[r] + i * ty->bytes, 16 * ty->bytes);
+		tr_tile_prefetch(tile, i * ty->bytes, 16 * ty->bytes, nr);
 		TR_UNROLL
 		for (int h = 0; h < 2; h++) {
 			TR_UNROLL

@@ -111,10 +111,10 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 		}
 	}
 	for (size_t i = 0, n_block = tile->n / 256; i < n_block; i++) {
+		tr_tile_prefetch(tile, i * ty->bytes, ty->bytes, nr);
 		TR_UNROLL
 		for (int r = 0; r < nr; r++) {
 			w[r] = tile->w[r] + i * ty->bytes;
-			tr_tile_prefetch(tile, w[r], ty->bytes);
 			if (ty->unpack) {
 				ty->unpack(w[r], &unpacked[r]);
 				by_memory(&unpacked[r]);

@@ -190,7 +190,7 @@ TR_INLINE __m512 spread(__m512 v, int lo, int hi)
 
 /* Step i of a tile, or the first n_block blocks of it: four or eight. */
 TR_INLINE void step(const struct b32 *ty, __m512 acc[TR_TILE_ROWS][TR_TILE_ACTS],
-	const struct tr_tile *tile, const struct source *from, size_t i, int n_block, int nr, int nt)
+	const struct source *from, size_t i, int n_block, int nr, int nt)
 {
 	const int per_block = ty->has_min ? 2 : 1;
 	__m512 scale[TR_TILE_ROWS][TR_TILE_ACTS];
@@ -200,7 +200,6 @@ TR_INLINE void step(const struct b32 *ty, __m512 acc[TR_TILE_ROWS][TR_TILE_ACTS]
 	for (int r = 0; r < nr; r++) {
 		const uint8_t *w = from->w[r] + i * STEP_BLOCKS * ty->bytes;
 
-		tr_tile_prefetch(tile, w, (size_t)n_block * ty->bytes);
 		TR_UNROLL
 		for (int t = 0; t < nt; t++)
 			scale[r][t] = product(ty, n_block == 4 ? half_scales(ty, w) : scales(ty, w),
@@ -253,15 +252,18 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 			acc[r][t] = _mm512_setzero_ps();
 	}
 	source_of(&from, tile, nr, nt);
-	for (size_t i = 0; i < n_step; i++)
-		step(ty, acc, tile, &from, i, STEP_BLOCKS, nr, nt);
+	for (size_t i = 0; i < n_step; i++) {
+		tr_tile_prefetch(tile, i * STEP_BLOCKS * ty->bytes, STEP_BLOCKS * ty->bytes, nr);
+		step(ty, acc, &from, i, STEP_BLOCKS, nr, nt);
+	}
 	source_skip(&from, n_step * STEP_BLOCKS, ty->bytes, nr, nt);
 	for (first = n_step * STEP_BLOCKS; first < n_block; first += 4) {
 		if (n_block - first < 4) {
 			copy_last(&pad, tile, first, ty->bytes, nr, nt);
 			source_padded(&from, &pad, nr, nt);
 		}
-		step(ty, acc, tile, &from, 0, 4, nr, nt);
+		tr_tile_prefetch(tile, first * ty->bytes, 4 * ty->bytes, nr);
+		step(ty, acc, &from, 0, 4, nr, nt);
 		source_skip(&from, 4, ty->bytes, nr, nt);
 	}
 	tr_avx512_tile_trees(sum, acc, nr, nt);

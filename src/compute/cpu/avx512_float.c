@@ -62,11 +62,10 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 	for (; n - i >= 16; i += 16) {
 		__m512 w[TR_TILE_ROWS];
 
+		tr_tile_prefetch(tile, i * ty->bytes, 16 * ty->bytes, nr);
 		TR_UNROLL
-		for (int r = 0; r < nr; r++) {
+		for (int r = 0; r < nr; r++)
 			w[r] = ty->load(tile->w[r] + i * ty->bytes);
-			tr_tile_prefetch(tile, tile->w[r] + i * ty->bytes, 16 * ty->bytes);
-		}
 		TR_UNROLL
 		for (int t = 0; t < nt; t++) {
 			__m512 x = _mm512_loadu_ps((const float *)tile->act[t] + i);
