@@ -5,7 +5,8 @@
  * scores came) and freq give, learned online. The next visit has two regressions: with look-ahead
  * scores, and without. All others of a layer learn from each visit: the next one from what is said
  * just before it; later ones from what was said after every fourth visit. Echo starts with the
- * weight, gate takes it over where there are scores.
+ * weight, gate takes it over where there are scores. What was said of a next visit is kept until
+ * that comes, so the parts are asked once.
  *
  * The parts are predictors themselves, held by their descriptors; blend adds no history of its own.
  */
@@ -42,10 +43,12 @@ struct blend {
 	void *part[N_PART];
 	struct tr_logit *model; /* [n_layer][N_MODEL] */
 	bool *seen;		/* [n_layer] look-ahead scores wait for the visit */
+	bool *asked;		/* [n_layer] said is of the next visit */
 	uint32_t *n_visit;	/* [n_layer] */
 	float *real;		/* [stride] 1 for an expert, 0 for filling */
 	float *used;		/* [stride] scratch: outcome of the visit observed */
-	float *said;		/* [N_PART][stride] scratch: log odds that the parts give */
+	float *said; /* [n_layer][N_PART][stride] log odds that the parts give, next visit */
+	float *later; /* [N_PART][stride] scratch: the same of another visit */
 	float *kept; /* [n_layer][TR_MAX_HORIZON - 1][N_PART][stride] said after a fourth visit */
 };
 
@@ -58,10 +61,12 @@ static void blend_fini(void *state)
 			parts[i]->fini(s->part[i]);
 	free(s->model);
 	free(s->seen);
+	free(s->asked);
 	free(s->n_visit);
 	free(s->real);
 	free(s->used);
 	free(s->said);
+	free(s->later);
 	free(s->kept);
 	free(s);
 }
@@ -72,12 +77,15 @@ static bool allocate(struct blend *s)
 
 	s->model = tr_calloc(n_layer * N_MODEL, sizeof(*s->model));
 	s->seen = tr_calloc(n_layer, sizeof(*s->seen));
+	s->asked = tr_calloc(n_layer, sizeof(*s->asked));
 	s->n_visit = tr_calloc(n_layer, sizeof(*s->n_visit));
 	s->real = tr_calloc(s->stride, sizeof(*s->real));
 	s->used = tr_calloc(s->stride, sizeof(*s->used));
-	s->said = tr_calloc(s->stride, N_PART * sizeof(*s->said));
+	s->said = tr_calloc(n_layer * N_PART, s->stride * sizeof(*s->said));
+	s->later = tr_calloc(s->stride, N_PART * sizeof(*s->later));
 	s->kept = tr_calloc(n_layer * (TR_MAX_HORIZON - 1) * N_PART, s->stride * sizeof(*s->kept));
-	return s->model && s->seen && s->n_visit && s->real && s->used && s->said && s->kept;
+	return s->model && s->seen && s->asked && s->n_visit && s->real && s->used && s->said &&
+	       s->later && s->kept;
 }
 
 static int blend_init(void **state, const struct tr_predictor_cfg *cfg, struct tr_err *err)
@@ -122,6 +130,17 @@ static void ask(struct blend *s, uint32_t layer, uint32_t horizon, float *said)
 	}
 }
 
+/* Of the next visit; if not anew, as it was said before that. */
+static const float *ask_next(struct blend *s, uint32_t layer, bool anew)
+{
+	float *said = s->said + (size_t)layer * N_PART * s->stride;
+
+	if (anew || !s->asked[layer])
+		ask(s, layer, 1, said);
+	s->asked[layer] = true;
+	return said;
+}
+
 static void load(const struct blend *s, const float *said, uint32_t e, tr_f4 *x)
 {
 	for (size_t i = 0; i < N_PART; i++)
@@ -155,13 +174,13 @@ static void blend_observe(void *state, uint32_t layer, const uint32_t *experts,
 	memset(s->used, 0, s->stride * sizeof(*s->used));
 	for (uint32_t i = 0; i < n; i++)
 		s->used[experts[i]] = 1;
-	ask(s, layer, 1, s->said);
-	learn(s, &model[s->seen[layer] ? M_SEEN : 0], s->said);
+	learn(s, &model[s->seen[layer] ? M_SEEN : 0], ask_next(s, layer, false));
 	if (since > 1 && since <= s->n_horizon)
 		learn(s, &model[since - 1], kept_of(s, layer, since));
 	for (size_t i = 0; i < N_PART; i++)
 		parts[i]->observe(s->part[i], layer, experts, weights, n, scores);
 	s->seen[layer] = false;
+	s->asked[layer] = false;
 	if (s->n_visit[layer]++ % TR_MAX_HORIZON == 0)
 		for (uint32_t h = 2; h <= s->n_horizon; h++)
 			ask(s, layer, h, kept_of(s, layer, h));
@@ -175,6 +194,7 @@ static void blend_lookahead(void *state, uint32_t layer, uint32_t ahead, const f
 		if (parts[i]->lookahead)
 			parts[i]->lookahead(s->part[i], layer, ahead, scores);
 	s->seen[layer] = true;
+	s->asked[layer] = false;
 }
 
 static void blend_predict(void *state, uint32_t layer, uint32_t horizon, float *p)
@@ -182,11 +202,15 @@ static void blend_predict(void *state, uint32_t layer, uint32_t horizon, float *
 	struct blend *s = state;
 	uint32_t which = horizon == 1 && s->seen[layer] ? M_SEEN : horizon - 1;
 	const struct tr_logit *model = &s->model[(size_t)layer * N_MODEL + which];
+	const float *said = s->later;
 	tr_f4 x[N_FEATURE], four;
 
-	ask(s, layer, horizon, s->said);
+	if (horizon == 1)
+		said = ask_next(s, layer, true);
+	else
+		ask(s, layer, horizon, s->later);
 	for (uint32_t e = 0; e < s->stride; e += TR_F4) {
-		load(s, s->said, e, x);
+		load(s, said, e, x);
 		four = tr_logit_p(model, x);
 		memcpy(p + e, &four, TR_MIN(s->cfg.n_expert - e, TR_F4) * sizeof(*p));
 	}
@@ -202,5 +226,6 @@ const struct tr_predictor_ops tr_predictor_blend = {
 	.observe = blend_observe,
 	.lookahead = blend_lookahead,
 	.wants_lookahead = true,
+	.wants_scores = true,
 	.predict = blend_predict,
 };
