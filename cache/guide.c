@@ -69,9 +69,9 @@ void tr_guide_free(struct tr_guide *g)
 	free(g);
 }
 
-bool tr_guide_wants_scores(const struct tr_guide *g)
+bool tr_guide_wants_scores(const struct tr_guide *g, bool early)
 {
-	return g->predictor.ops->wants_lookahead;
+	return early ? g->predictor.ops->wants_lookahead : g->predictor.ops->wants_scores;
 }
 
 /* --- a pass ----------------------------------------------------------------------------------- */
@@ -109,27 +109,20 @@ static void observe(struct tr_guide *g, uint32_t m, const struct tr_guide_used *
 		scores_of(g, m, 0));
 }
 
-static const float *predict(struct tr_guide *g, uint32_t m, uint32_t ahead, bool hints)
-{
-	float *p = p_of(g, m);
-
-	g->predictor.ops->predict(g->predictor.state, m, 1, p);
-	g->has_p[m] = true;
-	if (hints)
-		g->cfg.ops.hint(g->cfg.ctx, m, p, ahead);
-	return p;
-}
-
 /* MoE layer m comes `ahead` such layers later; behind the last of them the next token begins. */
 static void look_at(struct tr_guide *g, uint32_t m, uint32_t ahead, bool hints)
 {
 	const float *scores = m < g->cfg.n_layer ? scores_of(g, m, ahead) : NULL;
-	const float *p;
+	float *p;
 
 	m %= g->cfg.n_layer;
+	p = p_of(g, m);
 	if (scores && g->predictor.ops->lookahead)
 		g->predictor.ops->lookahead(g->predictor.state, m, ahead, scores);
-	p = predict(g, m, ahead, hints);
+	g->predictor.ops->predict(g->predictor.state, m, 1, p);
+	g->has_p[m] = true;
+	if (hints)
+		g->cfg.ops.hint(g->cfg.ctx, m, p, ahead);
 	if (g->cfg.ops.expect)
 		g->cfg.ops.expect(g->cfg.ctx, m, p);
 }
@@ -153,8 +146,6 @@ void tr_guide_pass(struct tr_guide *g, uint32_t layer, const struct tr_guide_use
 	if (used) {
 		tr_assert(next && g->layer_of[next - 1] == layer);
 		observe(g, next - 1, used);
-		if (hints)
-			predict(g, next - 1, g->cfg.n_layer, hints);
 	}
 	for (uint32_t ahead = 1; ahead <= n_ahead; ahead++)
 		look_at(g, next + ahead - 1, ahead, hints);

@@ -3,9 +3,8 @@
  * who hears the answer.
  *
  * At each layer of the model, once its set has slots and before any of it leaves: the predictor is
- * told what the layer used; the policy hears of the layer's next visit, a whole token away; and the
- * next one or two MoE layers are looked at, with what their routers say of the present state if
- * that is to be had. Every prediction is held against what is then used.
+ * told what the layer used; and the next one or two MoE layers are looked at, with what their routers
+ * say of the present state if that is to be had. Every prediction is held against what is then used.
  *
  * The engine does this on hidden states (engine/foresee.c), a replay on a trace (replay.c). Both
  * give the predictor numbers of the precision that a trace has, so a run comes out again in a
@@ -48,8 +47,8 @@ int tr_guide_new(struct tr_guide **guide, const struct tr_guide_cfg *cfg, const 
 	struct tr_err *err);
 void tr_guide_free(struct tr_guide *guide);
 
-/* The predictor is made for what routers say early. */
-bool tr_guide_wants_scores(const struct tr_guide *guide);
+/* Does the predictor make use of what routers say, early or at the layer itself? */
+bool tr_guide_wants_scores(const struct tr_guide *guide, bool early);
 
 /* Experts that the token used in a MoE layer, in router rank. */
 struct tr_guide_used {

@@ -273,7 +273,7 @@ static int open_guide(struct replay *r, struct tr_err *err)
 /* As foresee.c does where nothing is read ahead. */
 static void pass(struct replay *r, uint32_t layer, const struct tr_guide_used *used)
 {
-	tr_guide_pass(r->guide, layer, used, r->hints ? TR_GUIDE_AHEAD : 1, r->hints);
+	tr_guide_pass(r->guide, layer, used, r->t->n_scores ? TR_GUIDE_AHEAD : 1, r->hints);
 	r->n_layer_done = layer + 1;
 }
 

@@ -130,5 +130,6 @@ const struct tr_predictor_ops tr_predictor_freq = {
 	.fini = freq_fini,
 	.option = freq_option,
 	.observe = freq_observe,
+	.wants_scores = true,
 	.predict = freq_predict,
 };

@@ -45,6 +45,8 @@ struct tr_predictor_ops {
 	void (*lookahead)(void *state, uint32_t layer, uint32_t ahead, const float *scores);
 	/* True: the engine should compute look-ahead scores (they cost a matrix product each). */
 	bool wants_lookahead;
+	/* True: the scores of observe are made use of. */
+	bool wants_scores;
 
 	/* Required. p[n_expert] of the layer's visit `horizon` from now, 1 to TR_MAX_HORIZON. */
 	void (*predict)(void *state, uint32_t layer, uint32_t horizon, float *p);

@@ -40,7 +40,7 @@ void tr_predictor_info(size_t i, struct tr_predictor_info *out)
 	const struct tr_predictor_ops *ops = tr_predictor_at(i);
 
 	*out = (struct tr_predictor_info){ ops->name, ops->summary, ops->options,
-		ops->wants_lookahead };
+		ops->wants_lookahead || ops->wants_scores };
 }
 
 static const struct tr_predictor_ops *find(const char *name, size_t n)

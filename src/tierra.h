@@ -581,7 +581,7 @@ struct tr_predictor_info {
 	const char *name;
 	const char *summary; /* one line */
 	const char *options; /* as above */
-	bool wants_scores;   /* made for what routers say early; ids alone leave it half blind */
+	bool wants_scores;   /* makes use of what routers say; knows less by ids alone */
 };
 
 TR_API size_t tr_n_predictor(void);

@@ -14,8 +14,9 @@
 struct tr_foresee {
 	struct tr_foresee_cfg cfg;
 	struct tr_guide *guide;
-	bool looks;   /* the predictor wants what routers say ahead of time, or the trace does */
-	bool records; /* what routers say goes to the trace */
+	/* What routers say is wanted, by the predictor or the trace: at their layer, ahead of it. */
+	bool hears, looks;
+	bool records; /* what they say goes to the trace */
 	uint32_t n_expert, n_used, n_wide;
 	uint32_t *layer_of; /* [MoE layers] layer of the model */
 	float *scores;	    /* [n_expert] aligned */
@@ -38,7 +39,7 @@ static const struct tr_sketch *say_scores(void *ctx, uint32_t m, uint32_t ahead)
 	struct tr_foresee *f = ctx;
 	const float *scores = f->scores;
 
-	if (ahead && (!f->looks || !f->cfg.arch->route_ahead))
+	if (ahead ? !f->looks || !f->cfg.arch->route_ahead : !f->hears)
 		return NULL;
 	if (ahead)
 		f->cfg.arch->route_ahead(f->cfg.am, f->run, f->layer_of[m], f->scores);
@@ -130,7 +131,8 @@ int tr_foresee_new(struct tr_foresee **out, const struct tr_foresee_cfg *cfg, st
 		return rc;
 	}
 	f->records = cfg->record_scores;
-	f->looks = f->records || tr_guide_wants_scores(f->guide);
+	f->hears = f->records || tr_guide_wants_scores(f->guide, false);
+	f->looks = f->records || tr_guide_wants_scores(f->guide, true);
 	*out = f;
 	return 0;
 }
@@ -152,11 +154,13 @@ void tr_foresee_free(struct tr_foresee *f)
 
 /* --- a layer ---------------------------------------------------------------------------------- */
 
-/* The second layer is looked at where there is room to read for it, or somebody listens. Times
- * without reading ahead are compared with times with all that belongs to it. */
-static uint32_t n_ahead(const struct tr_foresee *f, bool hints)
+/* The second layer is looked at where there is room to read for it, or the trace is to have it: for
+ * a policy that listens it changes nothing that can be measured (policies/README.md). Where reading
+ * ahead is wanted and now impossible or switched off, nothing is looked at: times without it are
+ * compared with times with all that belongs to it. */
+static uint32_t n_ahead(const struct tr_foresee *f)
 {
-	if (hints || f->records || f->reach > f->n_used)
+	if (f->records || f->reach > f->n_used)
 		return TR_GUIDE_AHEAD;
 	return f->reach || !f->cfg.prefetch ? 1 : 0;
 }
@@ -172,7 +176,7 @@ void tr_foresee_look(struct tr_foresee *f, struct tr_run *run, uint32_t layer,
 	f->run = run;
 	f->routed = routed;
 	f->reach = tr_cache_reach(f->cfg.cache);
-	tr_guide_pass(f->guide, layer, routed ? &used : NULL, n_ahead(f, hints), hints);
+	tr_guide_pass(f->guide, layer, routed ? &used : NULL, n_ahead(f), hints);
 	tr_cache_poll(f->cfg.cache, NULL, 0);
 	f->ahead_ns += tr_now_ns(f->cfg.clock) - start;
 }
