@@ -5,7 +5,9 @@
  *
  * The text is fed token by token, so that its routing is that of decoding, not of a prefill. Each
  * text begins a new session, and so does what comes after a full context. tests/bench/policies
- * replays what comes out.
+ * replays what comes out. With a predictor it also tells what that and reading ahead were worth on
+ * these texts, and how many experts had to be waited for; with one thread most of that is the same
+ * each time, but whether a read is late or called back is the disk's choice.
  */
 #include "tierra.h"
 
@@ -17,6 +19,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { KEY_DRAM = 256, KEY_POLICY, KEY_PREDICTOR, KEY_PREFETCH };
+
 struct args {
 	struct tr_engine_opts opts;
 	uint64_t tokens; /* of each text */
@@ -25,7 +29,12 @@ struct args {
 
 static const struct argp_option options[] = {
 	{ "tokens", 'n', "N", 0, "read at most N tokens of each text (1500)", 0 },
-	{ "threads", 't', "N", 0, "as of tierra", 0 },
+	{ "scores", 's', NULL, 0, "record what routers say, too", 0 },
+	{ "threads", 't', "N", 0, "as of tierra, like all that follow", 0 },
+	{ "dram", KEY_DRAM, "SIZE", 0, "(100%)", 0 },
+	{ "policy", KEY_POLICY, "NAME", 0, NULL, 0 },
+	{ "predictor", KEY_PREDICTOR, "NAME", 0, NULL, 0 },
+	{ "prefetch", KEY_PREFETCH, "MODE", 0, NULL, 0 },
 	{ 0 },
 };
 
@@ -44,6 +53,21 @@ static error_t parse(int key, char *text, struct argp_state *state)
 			a->tokens = v;
 		else
 			a->opts.n_thread = (unsigned)v;
+		return 0;
+	case 's':
+		a->opts.trace_scores = true;
+		return 0;
+	case KEY_DRAM:
+		a->opts.dram = text;
+		return 0;
+	case KEY_POLICY:
+		a->opts.policy = text;
+		return 0;
+	case KEY_PREDICTOR:
+		a->opts.predictor = text;
+		return 0;
+	case KEY_PREFETCH:
+		a->opts.prefetch = text;
 		return 0;
 	case ARGP_KEY_ARGS:
 		if (state->argc - state->next < 3)
@@ -115,6 +139,22 @@ static int record(
 	return rc;
 }
 
+static void print_worth(const struct tr_engine *engine)
+{
+	struct tr_stats s;
+
+	tr_engine_stats(engine, &s);
+	printf("recall %.3f %.3f, Brier %.4f, %.2f%% of decoding\n", s.predictor.recall,
+		s.predictor.recall_wide, s.predictor.brier,
+		100 * (double)s.predictor.ahead_ns / (double)TR_MAX(s.predictor.token_ns, 1u));
+	printf("issued %llu, useful %llu, late %llu, wasted %llu, cancelled %llu\n",
+		(unsigned long long)s.prefetch.issued, (unsigned long long)s.prefetch.useful,
+		(unsigned long long)s.prefetch.late, (unsigned long long)s.prefetch.wasted,
+		(unsigned long long)s.prefetch.cancelled);
+	printf("dram hits %llu, misses %llu\n", (unsigned long long)s.tier[0].hits,
+		(unsigned long long)s.tier[0].misses);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct argp argp = { options, parse, "MODEL TRACE TEXT...",
@@ -129,10 +169,12 @@ int main(int argc, char **argv)
 	rc = tr_engine_open(&engine, &a.opts, &err);
 	for (size_t i = 0; !rc && a.texts[i]; i++)
 		rc = record(engine, a.texts[i], a.tokens, &fed, &err);
+	if (!rc)
+		printf("%llu\n", (unsigned long long)fed);
+	if (!rc && a.opts.predictor)
+		print_worth(engine);
 	tr_engine_close(engine);
 	if (rc)
 		fprintf(stderr, "record: %s\n", err.msg);
-	else
-		printf("%llu\n", (unsigned long long)fed);
 	return rc ? 1 : 0;
 }
