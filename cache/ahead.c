@@ -50,9 +50,8 @@ int tr_ahead_init(struct tr_cache *c, struct tr_err *err)
 		control.reach_max = 0;
 	tr_prefetch_init(&a->control, &control);
 	a->due = tr_calloc(control.reach_max, sizeof(*a->due));
-	a->due_p = tr_calloc(control.reach_max, sizeof(*a->due_p));
 	a->expected = tr_calloc(c->n_unit, sizeof(*a->expected));
-	if (a->due && a->due_p && a->expected)
+	if (a->due && a->expected)
 		return 0;
 	tr_ahead_fini(c);
 	return tr_err_set(err, TR_E_NOMEM, "expert cache: no memory to read ahead");
@@ -61,7 +60,6 @@ int tr_ahead_init(struct tr_cache *c, struct tr_err *err)
 void tr_ahead_fini(struct tr_cache *c)
 {
 	free(c->ahead.due);
-	free(c->ahead.due_p);
 	free(c->ahead.expected);
 }
 
@@ -88,9 +86,8 @@ static void settle_at(struct tr_cache *c, uint32_t i, enum tr_prefetch_end end)
 	struct tr_ahead *a = &c->ahead;
 	uint32_t id = a->due[i];
 
-	tr_prefetch_settle(&a->control, end, a->due_p[i], c->cfg.catalog->units[id].bytes);
+	tr_prefetch_settle(&a->control, end, c->cfg.catalog->units[id].bytes);
 	a->due[i] = a->due[--a->n_due];
-	a->due_p[i] = a->due_p[a->n_due];
 }
 
 static void settle(struct tr_cache *c, uint32_t id, enum tr_prefetch_end end)
@@ -253,8 +250,7 @@ static bool read_ahead(struct tr_cache *c, uint32_t id, float given)
 		!tr_entries_reserve_ahead(&c->entries, id, given))
 		return false;
 	tr_prefetch_begin(&a->control, p, bytes);
-	a->due[a->n_due] = id;
-	a->due_p[a->n_due++] = p;
+	a->due[a->n_due++] = id;
 	a->n_flying++;
 	tr_cache_read(c, id, TR_IO_BACKGROUND);
 	load_of(c, id)->ahead = true;

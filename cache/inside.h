@@ -28,7 +28,6 @@ struct tr_ahead {
 	uint32_t n_flying;   /* reads ahead that have not ended, cancelled ones included */
 	uint32_t n_due;
 	uint32_t *due;	     /* [reach_max] units read ahead whose use is still to come */
-	float *due_p;	     /* the probability they were taken with */
 	uint32_t *expected;  /* [n_unit] units with an expectation */
 	uint32_t n_expected;
 };

@@ -9,7 +9,7 @@
 /* Misses on credit, for units likely enough by themselves: one at the start and one more each time
  * that so many tokens went by, so that a predictor that was wrong gets another try. */
 #define TOKENS_PER_TRY 256
-/* Share of used and missed that one token leaves: half is forgotten after 44 tokens. */
+/* Share of missed and called back that one token leaves: half is forgotten after 44 tokens. */
 #define KEEP_PER_TOKEN (1.0 - 1.0 / 64)
 #define REACH_START 2
 
@@ -27,10 +27,10 @@ void tr_prefetch_init(struct tr_prefetch *p, const struct tr_prefetch_cfg *cfg)
 	p->reach = TR_MIN((uint32_t)REACH_START, cfg->reach_max);
 }
 
-/* Share of the units not needed whose read had started when that was known. Begins at a half. */
+/* Share of the units not needed whose read had started when that was known. Begins at all. */
 static double started_share(const struct tr_prefetch *p)
 {
-	return (p->missed + PRIOR / 2) / (p->missed + p->called_back + PRIOR);
+	return (p->missed + PRIOR) / (p->missed + p->called_back + PRIOR);
 }
 
 static uint32_t bucket_of(float given)
@@ -59,17 +59,14 @@ float tr_prefetch_translate(const struct tr_prefetch *p, float given)
 	return (float)((p->absent[b].used + PRIOR / 2 * (double)given) / (p->absent[b].seen + PRIOR));
 }
 
-/* Would the misses to be expected stay within their share of the uses to be expected? */
+/* Would units as likely as this one by themselves keep misses within their share of the uses? Less
+ * likely ones would eat up what is allowed, and then the likely ones could not go. */
 static bool is_worth_it(const struct tr_prefetch *p, double probability)
 {
-	double uses = p->standing_p + probability, started = started_share(p);
-	double misses = (p->n_standing + 1 - uses) * started;
-	bool good = (1 - probability) * started <= p->cfg.waste * probability;
-
-	return good || p->missed + misses <= p->cfg.waste * (p->used + uses);
+	return (1 - probability) * started_share(p) <= p->cfg.waste * probability;
 }
 
-/* Would they, if all that is under way were missed? Nothing is forgotten here. */
+/* Would all misses, if all that is under way were missed? Nothing is forgotten here. */
 static bool is_safe(const struct tr_prefetch *p)
 {
 	double credit = TR_MAX(1, p->cfg.waste) +
@@ -91,14 +88,12 @@ void tr_prefetch_begin(struct tr_prefetch *p, float probability, uint64_t bytes)
 	tr_assert(tr_prefetch_allows(p, probability, bytes));
 	p->n_standing++;
 	p->standing_bytes += bytes;
-	p->standing_p += probability;
 	p->stats.issued++;
 	p->stats.bytes += bytes;
 }
 
 static void note_use(struct tr_prefetch *p)
 {
-	p->used++;
 	p->n_used++;
 	p->reach = TR_MIN(2 * p->reach, p->cfg.reach_max);
 }
@@ -111,13 +106,11 @@ static void note_miss(struct tr_prefetch *p)
 	p->reach = TR_MAX(p->reach, 1u);
 }
 
-void tr_prefetch_settle(struct tr_prefetch *p, enum tr_prefetch_end end, float probability,
-	uint64_t bytes)
+void tr_prefetch_settle(struct tr_prefetch *p, enum tr_prefetch_end end, uint64_t bytes)
 {
 	tr_assert(p->n_standing && p->standing_bytes >= bytes);
 	p->n_standing--;
 	p->standing_bytes -= bytes;
-	p->standing_p = p->n_standing ? p->standing_p - probability : 0;
 	switch (end) {
 	case TR_PREFETCH_USEFUL:
 		p->stats.useful++;
@@ -144,7 +137,6 @@ void tr_prefetch_settle(struct tr_prefetch *p, enum tr_prefetch_end end, float p
 void tr_prefetch_rescue(struct tr_prefetch *p)
 {
 	p->stats.useful++;
-	p->used++;
 	p->missed -= TR_MIN(p->missed, 1.0);
 	p->n_used++;
 	p->n_missed--;
@@ -210,7 +202,6 @@ static void begin_comparing(struct tr_prefetch *p)
 
 void tr_prefetch_token(struct tr_prefetch *p, uint64_t ns)
 {
-	p->used *= KEEP_PER_TOKEN;
 	p->missed *= KEEP_PER_TOKEN;
 	p->called_back *= KEEP_PER_TOKEN;
 	p->stats.tokens_on += p->on;

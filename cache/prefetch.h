@@ -13,12 +13,11 @@
  *
  *	budget	bytes admitted and not settled;
  *	reach	units admitted and not settled: doubled by every use, an eighth less for every miss;
- *	waste	misses, those expected of what is under way included, stay below a share of the
- *		uses, twice over. Those to be expected, by what happened lately: a read called back
- *		before it started is no miss, and how many of the units not needed come off that
- *		lightly is learned too; units so likely that they keep the share by themselves may
- *		always go. And those that there would be if all that is under way were missed, by
- *		all that ever happened: so the share holds whatever the predictor says. One miss
+ *	waste	misses stay below a share of the uses, twice over. A unit goes only if units as
+ *		likely would keep the share by themselves: a read called back before it started
+ *		is no miss, and how many of the units not needed come off that lightly is learned
+ *		too. And the misses that there would be if all that is under way were missed, by
+ *		all that ever happened, keep it: so it holds whatever the predictor says. One miss
  *		is on credit at the start, and one more after every 256 tokens, so that a
  *		predictor that was wrong gets another try.
  *
@@ -67,8 +66,7 @@ struct tr_prefetch {
 	uint32_t reach;
 	uint32_t n_standing; /* admitted, not settled */
 	uint64_t standing_bytes;
-	double standing_p; /* sum of their probabilities */
-	double used, missed, called_back; /* lately: forgotten token by token */
+	double missed, called_back; /* lately: forgotten token by token */
 	uint64_t n_used, n_missed; /* ever; a rescued one is used and not missed */
 	struct {
 		double seen, used;
@@ -91,11 +89,10 @@ void tr_prefetch_learn(struct tr_prefetch *p, float given, bool used);
 float tr_prefetch_translate(const struct tr_prefetch *p, float given);
 
 /* May a unit of so many bytes, expected with this probability, be read ahead now? begin() then takes
- * it into the budget, until settle() is told of the same probability and bytes. */
+ * it into the budget, until settle() is told of the same bytes. */
 bool tr_prefetch_allows(const struct tr_prefetch *p, float probability, uint64_t bytes);
 void tr_prefetch_begin(struct tr_prefetch *p, float probability, uint64_t bytes);
-void tr_prefetch_settle(struct tr_prefetch *p, enum tr_prefetch_end end, float probability,
-	uint64_t bytes);
+void tr_prefetch_settle(struct tr_prefetch *p, enum tr_prefetch_end end, uint64_t bytes);
 /* A missed unit was used after all. */
 void tr_prefetch_rescue(struct tr_prefetch *p);
 /* A missed unit left unused. */

@@ -31,10 +31,10 @@ static uint32_t admit_all(struct tr_prefetch *p, float probability)
 	return n;
 }
 
-static void settle_all(struct tr_prefetch *p, enum tr_prefetch_end end, float probability)
+static void settle_all(struct tr_prefetch *p, enum tr_prefetch_end end)
 {
 	while (p->n_standing)
-		tr_prefetch_settle(p, end, probability, BYTES);
+		tr_prefetch_settle(p, end, BYTES);
 }
 
 static void off_admits_nothing(void **state)
@@ -56,21 +56,21 @@ static void reach_grows_fast_and_shrinks_slowly(void **state)
 
 	(void)state;
 	assert_int_equal(admit_all(&p, 1), 2);
-	settle_all(&p, TR_PREFETCH_USEFUL, 1);
+	settle_all(&p, TR_PREFETCH_USEFUL);
 	assert_int_equal(p.reach, 8);
 	for (; p.reach < 64; n_use++) {
 		assert_true(admit(&p, 1, BYTES));
-		tr_prefetch_settle(&p, TR_PREFETCH_LATE, 1, BYTES);
+		tr_prefetch_settle(&p, TR_PREFETCH_LATE, BYTES);
 	}
 	for (; p.reach > 8; n_miss++) {
 		assert_true(admit(&p, 1, BYTES));
-		tr_prefetch_settle(&p, TR_PREFETCH_MISSED, 1, BYTES);
+		tr_prefetch_settle(&p, TR_PREFETCH_MISSED, BYTES);
 	}
 	assert_int_equal(n_use, 3);
 	assert_in_range(n_miss, 12, 24);
 	for (int i = 0; i < 100; i++) {
 		assert_true(admit(&p, 1, BYTES));
-		tr_prefetch_settle(&p, TR_PREFETCH_MISSED, 1, BYTES);
+		tr_prefetch_settle(&p, TR_PREFETCH_MISSED, BYTES);
 	}
 	assert_int_equal(p.reach, 1);
 }
@@ -82,29 +82,26 @@ static void budget_is_kept(void **state)
 	(void)state;
 	p.reach = 64;
 	assert_int_equal(admit_all(&p, 1), 3);
-	tr_prefetch_settle(&p, TR_PREFETCH_CANCELLED, 1, BYTES);
+	tr_prefetch_settle(&p, TR_PREFETCH_CANCELLED, BYTES);
 	assert_int_equal(admit_all(&p, 1), 1);
 	assert_false(admit(&p, 1, 51));
 	assert_true(admit(&p, 1, 50));
 }
 
-static void sure_ones_go_on_when_doubtful_ones_may_not(void **state)
+/* Doubtful ones would spend what sure ones have earned, and then those could not go. */
+static void doubtful_ones_wait_however_much_is_earned(void **state)
 {
 	struct tr_prefetch p = make(TR_PREFETCH_ON, 0.2, 1000000, 64);
-	uint32_t n;
 
 	(void)state;
 	p.reach = 64;
-	p.n_used = 200;
-	assert_false(admit(&p, 0.6f, BYTES));
-	for (n = 0; n < 10; n++)
-		assert_true(admit(&p, 1, BYTES));
-	/* ten sure ones pay for two misses; each of 0.5 misses by 0.25, since every other read is
-	 * thought to be called back in time, and earns 0.1 */
-	assert_int_equal(admit_all(&p, 0.5f), 13);
-	assert_false(admit(&p, 0.6f, BYTES));
-	assert_true(admit(&p, 0.99f, BYTES));
-	assert_true(admit(&p, 0.85f, BYTES));
+	p.n_used = 1000;
+	assert_false(admit(&p, 0.5f, BYTES));
+	assert_false(admit(&p, 0.83f, BYTES));
+	assert_int_equal(admit_all(&p, 0.84f), 64);
+	p = make(TR_PREFETCH_ON, 1, 1000000, 64);
+	assert_false(admit(&p, 0.49f, BYTES));
+	assert_true(admit(&p, 0.51f, BYTES));
 }
 
 static void reads_called_back_in_time_are_no_misses(void **state)
@@ -112,15 +109,14 @@ static void reads_called_back_in_time_are_no_misses(void **state)
 	struct tr_prefetch p = make(TR_PREFETCH_ON, 0.2, 1000000, 64);
 
 	(void)state;
-	p.n_used = 100;
 	p.called_back = 1000;
 	assert_true(admit(&p, 0.1f, BYTES));
+	tr_prefetch_settle(&p, TR_PREFETCH_CANCELLED, BYTES);
 	p.called_back = 0;
-	p.missed = 1000;
-	p.used = 5000;
-	assert_true(admit(&p, 0.9f, BYTES));
-	p.used = 4900;
-	assert_false(admit(&p, 0.8f, BYTES));
+	assert_false(admit(&p, 0.1f, BYTES));
+	p.called_back = p.missed = 1000;
+	assert_false(admit(&p, 0.7f, BYTES));
+	assert_true(admit(&p, 0.72f, BYTES));
 }
 
 static void misses_stay_below_their_share_of_uses(void **state)
@@ -139,7 +135,7 @@ static void misses_stay_below_their_share_of_uses(void **state)
 				n_use += used;
 				n_miss += !used;
 				tr_prefetch_settle(&p,
-					used ? TR_PREFETCH_USEFUL : TR_PREFETCH_MISSED, 0.95f,
+					used ? TR_PREFETCH_USEFUL : TR_PREFETCH_MISSED,
 					BYTES);
 			}
 			tr_prefetch_token(&p, 1000);
@@ -165,7 +161,7 @@ static void assert_limit_holds(uint64_t one_in)
 			n_use += used;
 			n_miss += !used;
 			tr_prefetch_settle(&p, used ? TR_PREFETCH_USEFUL : TR_PREFETCH_MISSED,
-				0.99f, BYTES);
+				BYTES);
 			assert_true((double)n_miss <= 0.2 * (double)n_use + 1 + token / 256);
 		}
 		tr_prefetch_token(&p, 1000);
@@ -189,13 +185,12 @@ static void rescued_misses_are_uses(void **state)
 	(void)state;
 	p.n_used = 5;
 	assert_int_equal(admit_all(&p, 1), 2);
-	settle_all(&p, TR_PREFETCH_MISSED, 1);
+	settle_all(&p, TR_PREFETCH_MISSED);
 	assert_int_equal(p.reach, 1);
-	p.missed = 3;
 	assert_false(admit(&p, 0.9f, BYTES));
 	tr_prefetch_rescue(&p);
 	assert_true(admit(&p, 0.9f, BYTES));
-	tr_prefetch_settle(&p, TR_PREFETCH_FAILED, 0.9f, BYTES);
+	tr_prefetch_settle(&p, TR_PREFETCH_FAILED, BYTES);
 	tr_prefetch_waste(&p, BYTES);
 	tr_prefetch_stats(&p, &s);
 	assert_int_equal(s.issued, 3);
@@ -299,7 +294,7 @@ int main(void)
 		cmocka_unit_test(off_admits_nothing),
 		cmocka_unit_test(reach_grows_fast_and_shrinks_slowly),
 		cmocka_unit_test(budget_is_kept),
-		cmocka_unit_test(sure_ones_go_on_when_doubtful_ones_may_not),
+		cmocka_unit_test(doubtful_ones_wait_however_much_is_earned),
 		cmocka_unit_test(reads_called_back_in_time_are_no_misses),
 		cmocka_unit_test(misses_stay_below_their_share_of_uses),
 		cmocka_unit_test(the_limit_on_waste_holds_whatever_the_predictor_says),
