@@ -1,4 +1,5 @@
 #include "test.h"
+#include "base/mem.h"
 #include "compute/kernels.h"
 #include "kernels_data.h"
 
@@ -194,6 +195,44 @@ static void dots_of_a_long_row_have_the_canonical_bits(void **state)
 	}
 }
 
+/* As many activations as fill whole strips of a kernel, and one fewer or more. */
+static void many_activations_have_the_canonical_bits(void **state)
+{
+	enum { N_ROW = 5, N_MANY = 65 };
+	static const size_t n_act[] = { 15, 16, 17, 31, 32, 33, 64, N_MANY };
+	const struct tr_kernels *k;
+	const struct tr_quant *q;
+	uint64_t seed = 7;
+
+	(void)state;
+	for_each_type(q) {
+		size_t n = 512, row_bytes = n / q->block_values * q->block_bytes;
+		size_t act_bytes = tr_act_bytes(q->act, n);
+		uint8_t *rows = new_rows(q, FILL_RANDOM, N_ROW, n, &seed);
+		char *acts = new_acts(tr_kernels_get(TR_ISA_SCALAR), q->act, N_MANY, n, NULL,
+			&seed);
+		static float want[N_MANY * N_ROW], out[N_MANY * N_ROW];
+
+		for (size_t i = 0; i < TR_ARRAY_LEN(want); i++)
+			want[i] = canonical_dot(q, rows + i % N_ROW * row_bytes,
+				acts + i / N_ROW * act_bytes, n);
+		for_each_isa(k) {
+			for (size_t a = 0; a < TR_ARRAY_LEN(n_act); a++) {
+				memset(out, 0xff, sizeof(out));
+				k->dot[q->id](out, N_ROW, rows, row_bytes, N_ROW, acts, act_bytes,
+					n_act[a], n);
+				for (size_t i = 0; i < n_act[a] * N_ROW; i++)
+					if (!same_float(out[i], want[i]))
+						fail_msg("%s %s, %zu acts at %zu: %a, not %a",
+							k->name, q->name, n_act[a], i,
+							(double)out[i], (double)want[i]);
+			}
+		}
+		free(acts);
+		free_rows(rows);
+	}
+}
+
 static void rows_and_activations_may_be_apart(void **state)
 {
 	const struct tr_kernels *k;
@@ -301,6 +340,7 @@ int main(void)
 		cmocka_unit_test(dots_are_near_the_real_product),
 		cmocka_unit_test(dots_have_the_canonical_bits_in_every_set),
 		cmocka_unit_test(dots_of_a_long_row_have_the_canonical_bits),
+		cmocka_unit_test(many_activations_have_the_canonical_bits),
 		cmocka_unit_test(rows_and_activations_may_be_apart),
 		cmocka_unit_test(a_poisoned_block_makes_the_dot_nan),
 		cmocka_unit_test(sums_are_added_in_the_canonical_order),
