@@ -32,6 +32,19 @@ TR_INLINE __m512 tr_avx512_fold_to_4(__m512 a, __m512 b, __m512 c, __m512 d)
 	return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
 }
 
+/* The tree of 16 sums: value k of the result is of acc[k]. */
+TR_INLINE __m512 tr_avx512_trees(const __m512 acc[16])
+{
+	__m512 a = tr_avx512_fold_to_4(acc[0], acc[4], acc[8], acc[12]);
+	__m512 b = tr_avx512_fold_to_4(acc[1], acc[5], acc[9], acc[13]);
+	__m512 c = tr_avx512_fold_to_4(acc[2], acc[6], acc[10], acc[14]);
+	__m512 d = tr_avx512_fold_to_4(acc[3], acc[7], acc[11], acc[15]);
+
+	a = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+	c = _mm512_add_ps(_mm512_shuffle_ps(c, d, 0x44), _mm512_shuffle_ps(c, d, 0xee));
+	return _mm512_add_ps(_mm512_shuffle_ps(a, c, 0x88), _mm512_shuffle_ps(a, c, 0xdd));
+}
+
 /* Pairs of neighbouring sums, two of four lanes left of each: then one, in lanes 0 and 2. */
 TR_INLINE __m512 tr_avx512_fold_pairs(__m512 a, __m512 b)
 {

@@ -1,6 +1,6 @@
 /* avx512_iq.c - the grid types: codes are looked up (grid256.h), then multiplied as those of the K
  * types (avx512_k.h). */
-#include "compute/cpu/avx512_k.h"
+#include "compute/cpu/avx512_k_strip.h"
 
 TR_INLINE const struct grid256 *grid_of(const uint8_t *block)
 {
@@ -58,16 +58,16 @@ TR_INLINE __m512i codes_iq1_eighths(const uint8_t *block, int chunk)
 
 static const struct k iq1_s = { BLOCK(iq1_s), IQ1 };
 static const struct k iq1_m = { BLOCK(iq1_m), IQ1 };
-static const struct k iq2_xxs = { SIGNED(iq2_xxs), .unit = TR_IQ2_UNIT };
-static const struct k iq2_xs = { SIGNED(iq2_xs), .unit = TR_IQ2_UNIT };
-static const struct k iq2_s = { SIGNED(iq2_s), .unit = TR_IQ2_UNIT };
-static const struct k iq3_xxs = { SIGNED(iq3_xxs), .unit = TR_IQ3_XXS_UNIT };
+static const struct k iq2_xxs = { SIGNED(iq2_xxs), .large = true, .unit = TR_IQ2_UNIT };
+static const struct k iq2_xs = { SIGNED(iq2_xs), .large = true, .unit = TR_IQ2_UNIT };
+static const struct k iq2_s = { SIGNED(iq2_s), .large = true, .unit = TR_IQ2_UNIT };
+static const struct k iq3_xxs = { SIGNED(iq3_xxs), .large = true, .unit = TR_IQ3_XXS_UNIT };
 static const struct k iq3_s = { SIGNED(iq3_s) };
 
-TR_DEFINE_DOT(tr_avx512_dot_iq1_s, tile, &iq1_s, TR_ACT_Q8_256, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_iq1_m, tile, &iq1_m, TR_ACT_Q8_256, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_iq2_xxs, tile, &iq2_xxs, TR_ACT_Q8_256, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_iq2_xs, tile, &iq2_xs, TR_ACT_Q8_256, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_iq2_s, tile, &iq2_s, TR_ACT_Q8_256, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_iq3_xxs, tile, &iq3_xxs, TR_ACT_Q8_256, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_iq3_s, tile, &iq3_s, TR_ACT_Q8_256, 2, 4)
+DEFINE_DOT(tr_avx512_dot_iq1_s, &iq1_s)
+DEFINE_DOT(tr_avx512_dot_iq1_m, &iq1_m)
+DEFINE_DOT(tr_avx512_dot_iq2_xxs, &iq2_xxs)
+DEFINE_DOT(tr_avx512_dot_iq2_xs, &iq2_xs)
+DEFINE_DOT(tr_avx512_dot_iq2_s, &iq2_s)
+DEFINE_DOT(tr_avx512_dot_iq3_xxs, &iq3_xxs)
+DEFINE_DOT(tr_avx512_dot_iq3_s, &iq3_s)

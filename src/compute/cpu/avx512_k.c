@@ -1,5 +1,5 @@
 /* avx512_k.c - codes and scales of the K types and IQ4_XS (how they are multiplied: avx512_k.h). */
-#include "compute/cpu/avx512_k.h"
+#include "compute/cpu/avx512_k_strip.h"
 
 /* The same 32 bytes twice, shifted right by a and b bits; bits cross the bytes of a pair. */
 TR_INLINE __m512i twice(const uint8_t *p, int a, int b)
@@ -166,9 +166,9 @@ static const struct k q6_k = { BLOCK(q6_k), .off = 32, .per_scale = 16, .scales 
 static const struct k iq4_xs = { BLOCK(iq4_xs), .off = 128, .per_scale = 32, .wide = true,
 	.scales = scales_iq4_xs };
 
-TR_DEFINE_DOT(tr_avx512_dot_q2_k, tile, &q2_k, TR_ACT_Q8_256, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_q3_k, tile, &q3_k, TR_ACT_Q8_256, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_q4_k, tile, &q4_k, TR_ACT_Q8_256, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_q5_k, tile, &q5_k, TR_ACT_Q8_256, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_q6_k, tile, &q6_k, TR_ACT_Q8_256, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_iq4_xs, tile, &iq4_xs, TR_ACT_Q8_256, 2, 4)
+DEFINE_DOT(tr_avx512_dot_q2_k, &q2_k)
+DEFINE_DOT(tr_avx512_dot_q3_k, &q3_k)
+DEFINE_DOT(tr_avx512_dot_q4_k, &q4_k)
+DEFINE_DOT(tr_avx512_dot_q5_k, &q5_k)
+DEFINE_DOT(tr_avx512_dot_q6_k, &q6_k)
+DEFINE_DOT(tr_avx512_dot_iq4_xs, &iq4_xs)

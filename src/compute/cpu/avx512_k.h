@@ -20,6 +20,7 @@ struct k {
 	int off;
 	int per_scale;	/* values under one scale: 16 or 32 */
 	bool wide;	/* lane sums pass 16 bits */
+	bool large;	/* codes pass 32: lane sums do with activations up to 255 */
 	bool has_min;
 	__m512i (*codes)(const uint8_t *block, int chunk);
 	/* Optional: bit set where a code is negative, which is then a magnitude. */

@@ -26,19 +26,6 @@ TR_INLINE __m512 load_some(const uint8_t *row, bool half, size_t i, __mmask16 m)
 		      _mm512_maskz_loadu_ps(m, row + 4 * i);
 }
 
-/* The tree of 16 sums: value k of the result is of acc[k]. */
-TR_INLINE __m512 trees(const __m512 acc[TILE])
-{
-	__m512 a = tr_avx512_fold_to_4(acc[0], acc[4], acc[8], acc[12]);
-	__m512 b = tr_avx512_fold_to_4(acc[1], acc[5], acc[9], acc[13]);
-	__m512 c = tr_avx512_fold_to_4(acc[2], acc[6], acc[10], acc[14]);
-	__m512 d = tr_avx512_fold_to_4(acc[3], acc[7], acc[11], acc[15]);
-
-	a = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
-	c = _mm512_add_ps(_mm512_shuffle_ps(c, d, 0x44), _mm512_shuffle_ps(c, d, 0xee));
-	return _mm512_add_ps(_mm512_shuffle_ps(a, c, 0x88), _mm512_shuffle_ps(a, c, 0xdd));
-}
-
 /* sum[q * nr + r], nr = 16 / nq, of the rows at row[r] and the queries from query on. */
 TR_INLINE void dots_tile(float sum[TILE], const uint8_t *const *row, bool half, const float *query,
 	size_t stride, size_t n, struct tr_asker *asker, int nq)
@@ -75,7 +62,7 @@ TR_INLINE void dots_tile(float sum[TILE], const uint8_t *const *row, bool half, 
 				_mm512_maskz_loadu_ps(m, query + (size_t)(k / nr) * stride + i),
 				acc[k], m);
 	}
-	_mm512_storeu_ps(sum, trees(acc));
+	_mm512_storeu_ps(sum, tr_avx512_trees(acc));
 }
 
 /* All rows with the nq queries from q on. Behind the last row it is repeated. */

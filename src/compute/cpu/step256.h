@@ -31,9 +31,9 @@ TR_INLINE float product_dmin(const struct scales256 *s, int r, int t)
 	return s->by_act[t][2 * r + 1];
 }
 
-TR_INLINE void multiply_scales(struct scales256 *s, const uint8_t *const w[TR_TILE_ROWS],
-	size_t d_at, bool has_min, float unit, const struct tr_tile *tile, size_t block_idx,
-	int nr, int nt)
+/* d and dmin of each row, as product_d and product_dmin index them. */
+TR_INLINE __m256 row_scales(const uint8_t *const w[TR_TILE_ROWS], size_t d_at, bool has_min,
+	float unit, int nr)
 {
 	int h[TR_TILE_ROWS] = { 0 };
 	__m256 d;
@@ -42,8 +42,15 @@ TR_INLINE void multiply_scales(struct scales256 *s, const uint8_t *const w[TR_TI
 	for (int r = 0; r < nr; r++)
 		memcpy(&h[r], w[r] + d_pair_at(d_at, has_min), sizeof(h[r]));
 	d = _mm256_cvtph_ps(_mm_setr_epi32(h[0], h[1], h[2], h[3]));
-	if (unit != 0)
-		d = _mm256_mul_ps(d, _mm256_set1_ps(unit));
+	return unit != 0 ? _mm256_mul_ps(d, _mm256_set1_ps(unit)) : d;
+}
+
+TR_INLINE void multiply_scales(struct scales256 *s, const uint8_t *const w[TR_TILE_ROWS],
+	size_t d_at, bool has_min, float unit, const struct tr_tile *tile, size_t block_idx,
+	int nr, int nt)
+{
+	__m256 d = row_scales(w, d_at, has_min, unit, nr);
+
 	TR_UNROLL
 	for (int t = 0; t < nt; t++) {
 		const float *dx = (const float *)(tile->act[t] + tile->d_off) + block_idx;
