@@ -7,7 +7,7 @@
  * by pair. Four blocks at the end of a row are half a step. The last one to three are copied to
  * half a step padded with zeros: a product of zeros leaves the lanes as they are.
  */
-#include "compute/cpu/avx512.h"
+#include "compute/cpu/avx512_strips.h"
 #include "compute/cpu/step32.h"
 
 struct b32 {
@@ -269,6 +269,104 @@ TR_INLINE void tile(const void *type, const struct tr_tile *tile,
 	tr_avx512_tile_trees(sum, acc, nr, nt);
 }
 
+/* --- strips: four blocks of four rows with many activations ----------------------------------- */
+
+#define STRIP_ROWS   4
+#define STRIP_VALUES 128
+
+/* Four blocks of a row. */
+struct unpacked {
+	__m512i codes[2]; /* by pair of blocks */
+	__m512i start[2]; /* -128 times the lanes' sums of codes */
+	__m256 d;	  /* d of each block, or d and m */
+};
+
+TR_INLINE void unpack(const struct b32 *ty, struct unpacked *u, const uint8_t *w)
+{
+	const __m512i zero = _mm512_setzero_si512();
+
+	TR_UNROLL
+	for (int pair = 0; pair < 2; pair++) {
+		u->codes[pair] = _mm512_sub_epi8(ty->codes(w + 2 * (size_t)pair * ty->bytes),
+			_mm512_set1_epi8((char)ty->off));
+		u->start[pair] = _mm512_sub_epi32(zero,
+			_mm512_dpbusd_epi32(zero, _mm512_set1_epi8((char)128), u->codes[pair]));
+	}
+	u->d = _mm512_castps512_ps256(half_scales(ty, w));
+}
+
+/* The d of four blocks of activations, each twice where d and m want one. */
+TR_INLINE __m256 four_act_scales(const struct b32 *ty, const float *d)
+{
+	__m256 v = _mm256_castps128_ps256(_mm_loadu_ps(d));
+
+	return ty->has_min ? _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3))
+			   : v;
+}
+
+/* Blocks 4 i .. 4 i + 3 of the strip's rows, unpacked, with all activations. acc is [act][row]; it
+ * is written by the first of them, not read. */
+TR_INLINE void strip_blocks(const struct b32 *ty, const struct tr_strip *strip, size_t i,
+	const struct unpacked u[STRIP_ROWS], __m512 *acc)
+{
+	const __mmask16 begun = i ? 0xffff : 0;
+	const int per_block = ty->has_min ? 2 : 1;
+	const uint8_t *act = strip->act;
+
+	for (size_t t = 0; t < strip->n_act; t++, act += strip->act_bytes, acc += STRIP_ROWS) {
+		const float *dx = (const float *)(act + strip->rows.d_off) + 4 * i;
+		__m512i x[2];
+		__m512 x4[2];
+
+		TR_UNROLL
+		for (int pair = 0; pair < 2; pair++) {
+			x[pair] = tr_avx512_unsigned((const int8_t *)act + STRIP_VALUES * i +
+				64 * (size_t)pair);
+			if (ty->has_min)
+				x4[pair] = _mm512_cvtepi32_ps(
+					_mm512_dpbusd_epi32(_mm512_set1_epi32(-4 * 128), x[pair],
+						_mm512_set1_epi8(1)));
+		}
+		TR_UNROLL
+		for (int r = 0; r < STRIP_ROWS; r++) {
+			__m512 d = _mm512_castps256_ps512(
+				_mm256_mul_ps(u[r].d, four_act_scales(ty, dx)));
+			__m512 a = _mm512_maskz_load_ps(begun, &acc[r]);
+
+			TR_UNROLL
+			for (int pair = 0; pair < 2; pair++) {
+				int lo = 2 * pair * per_block, hi = lo + per_block;
+				__m512i s = _mm512_dpbusd_epi32(u[r].start[pair], x[pair],
+					u[r].codes[pair]);
+
+				a = _mm512_fmadd_ps(spread(d, lo, hi), _mm512_cvtepi32_ps(s), a);
+				if (ty->has_min)
+					a = _mm512_fmadd_ps(spread(d, lo + 1, hi + 1), x4[pair], a);
+			}
+			acc[r] = a;
+		}
+	}
+}
+
+TR_INLINE void strip(const void *type, const struct tr_strip *strip, float *sum)
+{
+	const struct b32 *ty = type;
+	__m512 acc[TR_STRIP_ACTS * STRIP_ROWS];
+	struct unpacked u[STRIP_ROWS];
+
+	for (size_t i = 0; i < strip->rows.n / STRIP_VALUES; i++) {
+		tr_tile_prefetch(&strip->rows, 4 * i * ty->bytes, 4 * ty->bytes, STRIP_ROWS);
+		TR_UNROLL
+		for (int r = 0; r < STRIP_ROWS; r++)
+			unpack(ty, &u[r], strip->rows.w[r] + 4 * i * ty->bytes);
+		strip_blocks(ty, strip, i, u, acc);
+	}
+	tr_avx512_strip_trees(sum, acc, NULL, strip->n_act * STRIP_ROWS);
+}
+
+#define DEFINE_DOT(function, type)                                                                 \
+	TR_DEFINE_STRIP_DOT(function, tile, strip, type, TR_ACT_Q8_32, STRIP_VALUES, STRIP_ROWS)
+
 #define BLOCK(type) .bytes = sizeof(struct tr_block_##type), .codes = codes_##type
 
 static const struct b32 q4_0 = { BLOCK(q4_0), .off = 8 };
@@ -279,10 +377,10 @@ static const struct b32 q8_0 = { BLOCK(q8_0), .off = 128 };
 static const struct b32 iq4_nl = { BLOCK(iq4_nl), .off = 128 };
 static const struct b32 mxfp4 = { BLOCK(mxfp4), .off = 12, .e8m0 = true };
 
-TR_DEFINE_DOT(tr_avx512_dot_q4_0, tile, &q4_0, TR_ACT_Q8_32, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_q4_1, tile, &q4_1, TR_ACT_Q8_32, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_q5_0, tile, &q5_0, TR_ACT_Q8_32, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_q5_1, tile, &q5_1, TR_ACT_Q8_32, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_q8_0, tile, &q8_0, TR_ACT_Q8_32, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_iq4_nl, tile, &iq4_nl, TR_ACT_Q8_32, 2, 4)
-TR_DEFINE_DOT(tr_avx512_dot_mxfp4, tile, &mxfp4, TR_ACT_Q8_32, 2, 4)
+DEFINE_DOT(tr_avx512_dot_q4_0, &q4_0)
+DEFINE_DOT(tr_avx512_dot_q4_1, &q4_1)
+DEFINE_DOT(tr_avx512_dot_q5_0, &q5_0)
+DEFINE_DOT(tr_avx512_dot_q5_1, &q5_1)
+DEFINE_DOT(tr_avx512_dot_q8_0, &q8_0)
+DEFINE_DOT(tr_avx512_dot_iq4_nl, &iq4_nl)
+DEFINE_DOT(tr_avx512_dot_mxfp4, &mxfp4)
