@@ -279,7 +279,7 @@ test_that "what is foreseen changes what is evicted" hints_matter
 test_that "router scores are recorded without a predictor" scores_need_no_predictor
 test_that "statistics are a profile" statistics_are_a_profile
 test_that "a run with persistent memory is replayed exactly" replays_persistent_memory
-for policy in lru cost foresight pin arc s3fifo none; do
+for policy in lru cost foresight arc none; do
 	test_that "copies from persistent memory under $policy are replayed exactly" \
 		replays_promotion "$policy"
 done
