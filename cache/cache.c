@@ -120,6 +120,11 @@ int tr_cache_open(struct tr_cache **out, const struct tr_cache_cfg *cfg, struct 
 		goto fail_ahead;
 	tr_mutex_init(&c->lock, TR_RANK_CACHE);
 	pthread_cond_init(&c->loaded, NULL);
+	rc = tr_fill_init(c, err);
+	if (rc) {
+		tr_cache_close(c);
+		return rc;
+	}
 	*out = c;
 	return 0;
 fail_ahead:
@@ -151,6 +156,7 @@ void tr_cache_close(struct tr_cache *c)
 		tr_io_wait(c->cfg.io);
 	for (uint32_t id = 0; id < c->n_unit; id++)
 		tr_assert(!c->entries.entry[id].pins);
+	tr_fill_fini(c);
 	tr_ahead_fini(c);
 	tr_loads_fini(&c->loads);
 	tr_entries_fini(&c->entries);
@@ -250,15 +256,8 @@ static void read_done(struct tr_io_req *req)
 
 void *tr_cache_slot(struct tr_cache *c, uint32_t id)
 {
-	uint32_t slot = c->entries.entry[id].slot;
-	uint64_t bytes;
-	void *base;
-
-	if (tr_slot_region_is_new(c->entries.slots, slot)) {
-		tr_slot_region(c->entries.slots, slot, &base, &bytes);
-		tr_io_register_mem(c->cfg.io, base, bytes);
-	}
-	return tr_slot_addr(c->entries.slots, slot);
+	tr_fill_note(c);
+	return tr_slot_addr(c->entries.slots, c->entries.entry[id].slot);
 }
 
 void tr_cache_read(struct tr_cache *c, uint32_t id, enum tr_io_prio prio)

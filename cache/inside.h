@@ -32,6 +32,17 @@ struct tr_ahead {
 	uint32_t n_expected;
 };
 
+/* Threads that prepare memory: two, so that one touches pages while the other registers. */
+#define TR_FILL_THREADS 2
+
+/* See fill.c. */
+struct tr_fill {
+	pthread_t thread[TR_FILL_THREADS];
+	unsigned n_thread;
+	pthread_cond_t wanted; /* with cache->lock: a region can be claimed, or stop */
+	bool stop;
+};
+
 struct tr_cache {
 	/* Constant after open. */
 	struct tr_cache_cfg cfg; /* stores, policy point to the copies below */
@@ -57,6 +68,7 @@ struct tr_cache {
 	uint32_t *copying; /* [n_promote] scratch: the copies of a token */
 	uint64_t n_join;
 	struct tr_ahead ahead;
+	struct tr_fill fill;
 	uint64_t wait_ns;
 };
 
@@ -79,6 +91,13 @@ void tr_copy_begin(struct tr_cache *c, const uint32_t *ids, size_t n);
 
 /* LOADING -> READY, or out where no store has it. n at most TR_COPY_MAX. Without the lock. */
 void tr_copy_run(struct tr_cache *c, const uint32_t *ids, size_t n, struct use_counts *count);
+
+/* --- fill.c ----------------------------------------------------------------------------------- */
+
+int tr_fill_init(struct tr_cache *c, struct tr_err *err);
+void tr_fill_fini(struct tr_cache *c);
+/* A slot was taken; the lock is held. */
+void tr_fill_note(struct tr_cache *c);
 
 /* --- ahead.c; the lock is held ---------------------------------------------------------------- */
 

@@ -15,8 +15,7 @@
 struct region {
 	uint8_t *base;
 	uint64_t bytes;
-	bool seen; /* tr_slot_region_is_new was asked */
-	bool placed;
+	bool placed; /* or about to be, by who claimed it */
 };
 
 struct tr_slots {
@@ -26,6 +25,8 @@ struct tr_slots {
 	uint32_t per_region;
 	uint32_t n_region;
 	struct region *regions;
+	uint32_t n_begun;   /* regions up to the last one of which a slot was ever taken */
+	uint32_t n_claimed; /* the first so many were claimed */
 	uint32_t n_free;
 	uint32_t *free; /* stack; the top is taken next */
 	const struct tr_topo *topo; /* NULL: memory comes from where it is touched first */
@@ -118,21 +119,29 @@ void *tr_slot_addr(const struct tr_slots *s, uint32_t slot)
 	return s->regions[slot / s->per_region].base + slot % s->per_region * s->stride;
 }
 
-void tr_slot_region(const struct tr_slots *s, uint32_t slot, void **base, uint64_t *bytes)
+void *tr_slots_region(const struct tr_slots *s, uint32_t region, uint64_t *bytes)
 {
-	const struct region *r = &s->regions[slot / s->per_region];
-
-	*base = r->base;
-	*bytes = r->bytes;
+	*bytes = s->regions[region].bytes;
+	return s->regions[region].base;
 }
 
-bool tr_slot_region_is_new(struct tr_slots *s, uint32_t slot)
+bool tr_slots_is_claimable(const struct tr_slots *s, uint64_t ahead_bytes)
 {
-	struct region *r = &s->regions[slot / s->per_region];
-	bool is_new = !r->seen;
+	uint64_t n_ahead = TR_MAX(ahead_bytes / (s->per_region * s->stride), 1u);
 
-	r->seen = true;
-	return is_new;
+	return s->n_claimed < s->n_region &&
+		s->n_claimed - TR_MIN(s->n_claimed, s->n_begun) < n_ahead;
+}
+
+uint32_t tr_slots_claim(struct tr_slots *s, uint64_t ahead_bytes, bool *place)
+{
+	struct region *r = &s->regions[s->n_claimed];
+
+	if (!tr_slots_is_claimable(s, ahead_bytes))
+		return TR_NO_SLOT;
+	*place = s->topo && !r->placed;
+	r->placed = true;
+	return s->n_claimed++;
 }
 
 void tr_slots_place(struct tr_slots *s, const struct tr_topo *topo,
@@ -142,8 +151,9 @@ void tr_slots_place(struct tr_slots *s, const struct tr_topo *topo,
 	memcpy(s->part, part, sizeof(s->part));
 }
 
-static void place_region(const struct tr_slots *s, struct region *r)
+void tr_slots_place_region(const struct tr_slots *s, uint32_t region)
 {
+	const struct region *r = &s->regions[region];
 	const struct tr_slot_part *part;
 	uint64_t at;
 
@@ -153,15 +163,20 @@ static void place_region(const struct tr_slots *s, struct region *r)
 			tr_node_place_rows(s->topo, r->base + at + part->off, part->n_row,
 				part->row_bytes);
 	tr_node_settle(s->topo, r->base, r->bytes);
-	r->placed = true;
 }
 
 uint32_t tr_slot_take(struct tr_slots *s)
 {
-	uint32_t slot = s->n_free ? s->free[--s->n_free] : TR_NO_SLOT;
+	uint32_t slot = s->n_free ? s->free[--s->n_free] : TR_NO_SLOT, region;
 
-	if (s->topo && slot != TR_NO_SLOT && !s->regions[slot / s->per_region].placed)
-		place_region(s, &s->regions[slot / s->per_region]);
+	if (slot == TR_NO_SLOT)
+		return slot;
+	region = slot / s->per_region;
+	s->n_begun = TR_MAX(s->n_begun, region + 1);
+	if (s->topo && !s->regions[region].placed) {
+		s->regions[region].placed = true;
+		tr_slots_place_region(s, region);
+	}
 	return slot;
 }
 

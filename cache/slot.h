@@ -6,16 +6,18 @@
  *	| slot 0 | slot 1 | slot 2 |  | slot 3 | slot 4 |
  *	+--------+--------+--------+  +--------+--------+
  *
- * Address space is taken at open, pages only when a slot is first filled. Free slots are a stack
- * that starts in ascending order, so memory that was touched is used again before fresh memory is.
+ * Address space is taken at open, pages when a slot is first filled, or before that by who claims a
+ * region to prepare it. Free slots are a stack that starts in ascending order, so memory that was
+ * touched is used again before fresh memory is.
  *
  * On several NUMA nodes the rows of each part of a slot come from the nodes that compute them. A part
  * lies at the same place in every slot, but for the few KiB by which windows of direct reads differ.
  * Placing needs a mapping per part and node, of which the kernel allows 65,530, so a region is placed
- * and touched as a whole when its first slot is taken, and is one mapping again after that. Cuts are
+ * and touched as a whole when it is claimed or, if that did not happen, when its first slot is taken,
+ * and is one mapping again after that. Cuts are
  * on base pages; the kernel uses huge ones for what lies between.
  *
- * No lock: the owner's lock guards take and give; the rest is constant after open.
+ * No lock: the owner's lock guards take, give and claim; the rest is constant after open.
  */
 #ifndef TR_CACHE_SLOT_H
 #define TR_CACHE_SLOT_H
@@ -51,10 +53,16 @@ void tr_slots_close(struct tr_slots *slots);
 uint32_t tr_slots_n_free(const struct tr_slots *slots);
 void *tr_slot_addr(const struct tr_slots *slots, uint32_t slot);
 
-/* The region that the slot lies in. */
-void tr_slot_region(const struct tr_slots *slots, uint32_t slot, void **base, uint64_t *bytes);
-/* True for the first call for any slot of a region: time to register it for I/O. */
-bool tr_slot_region_is_new(struct tr_slots *slots, uint32_t slot);
+/*
+ * The next region to be prepared: touched, registered for I/O. Each is claimed once, in the order in
+ * which slots are taken, but only those that hold slots taken before and what lies ahead_bytes behind
+ * these, one region at least. TR_NO_SLOT: none now. place says that the claimer has to place the
+ * rows, for which no lock is needed; slots may be taken meanwhile.
+ */
+uint32_t tr_slots_claim(struct tr_slots *slots, uint64_t ahead_bytes, bool *place);
+bool tr_slots_is_claimable(const struct tr_slots *slots, uint64_t ahead_bytes);
+void tr_slots_place_region(const struct tr_slots *slots, uint32_t region);
+void *tr_slots_region(const struct tr_slots *slots, uint32_t region, uint64_t *bytes);
 
 /* TR_NO_SLOT when none is free. */
 uint32_t tr_slot_take(struct tr_slots *slots);

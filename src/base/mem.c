@@ -40,6 +40,17 @@ void tr_pages_free(void *p, size_t bytes)
 		munmap(p, bytes);
 }
 
+bool tr_pages_touch(void *p, size_t bytes)
+{
+#ifdef MADV_POPULATE_WRITE
+	return !madvise(p, bytes, MADV_POPULATE_WRITE);
+#else
+	(void)p;
+	(void)bytes;
+	return false;
+#endif
+}
+
 static uint64_t status_kib(const char *key)
 {
 	unsigned long long kib = 0;

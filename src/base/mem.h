@@ -37,6 +37,10 @@ void *tr_alloc(size_t n, size_t size);
 void *tr_pages_alloc(size_t bytes);
 void tr_pages_free(void *p, size_t bytes);
 
+/* Has the kernel give the pages of a range that have not been touched yet. Changes no byte, so others
+ * may use the range meanwhile. False where the kernel cannot (before Linux 5.14). */
+bool tr_pages_touch(void *p, size_t bytes);
+
 /* Resident set of this process in bytes, and its peak; 0 where the kernel does not say. */
 uint64_t tr_mem_rss_bytes(void);
 uint64_t tr_mem_rss_peak_bytes(void);

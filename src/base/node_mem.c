@@ -69,6 +69,17 @@ void tr_node_place_rows(const struct tr_topo *topo, const void *p, uint64_t n_ro
 	}
 }
 
+static void touch(void *p, size_t bytes)
+{
+	volatile uint8_t *byte = p;
+	size_t at;
+
+	if (tr_pages_touch(p, bytes))
+		return;
+	for (at = 0; at < bytes; at += page_bytes())
+		byte[at] = 0;
+}
+
 /* Mappings that got their first page apart can never be joined, those cut after it can. That page must
  * not be a huge one, which would be placed as a whole. */
 void tr_node_prepare(const struct tr_topo *topo, void *p, size_t bytes)
@@ -80,19 +91,15 @@ void tr_node_prepare(const struct tr_topo *topo, void *p, size_t bytes)
 	add_node(&set, topo->node[0].id);
 	set_policy(p, bytes, MPOL_PREFERRED, &set);
 	madvise(p, bytes, MADV_NOHUGEPAGE);
-	*(volatile uint8_t *)p = 0;
+	touch(p, page_bytes());
 	madvise(p, bytes, MADV_HUGEPAGE);
 }
 
 void tr_node_settle(const struct tr_topo *topo, void *p, size_t bytes)
 {
-	volatile uint8_t *byte = p;
-	size_t at;
-
 	if (!topo->bind)
 		return;
-	for (at = 0; at < bytes; at += page_bytes())
-		byte[at] = 0;
+	touch(p, bytes);
 	tr_node_interleave(topo, p, bytes);
 }
 

@@ -19,7 +19,8 @@ void tr_node_place_rows(const struct tr_topo *topo, const void *p, uint64_t n_ro
 
 /* Placing cuts a mapping into many, of which the kernel allows 65,530. Between these two calls, for a
  * range that begins with a row of node 0, the cuts do not last: settle touches the pages, so that they
- * come now, and makes one mapping of the range again. */
+ * come now, and makes one mapping of the range again. Others may use the range meanwhile where
+ * tr_pages_touch works. */
 void tr_node_prepare(const struct tr_topo *topo, void *p, size_t bytes);
 void tr_node_settle(const struct tr_topo *topo, void *p, size_t bytes);
 
