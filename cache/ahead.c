@@ -244,7 +244,7 @@ static bool read_ahead(struct tr_cache *c, uint32_t id, float given)
 	float p = tr_prefetch_translate(&a->control, given);
 	uint64_t bytes = c->cfg.catalog->units[id].bytes;
 
-	if (entry(c, id)->state != TR_ENTRY_EMPTY)
+	if (entry(c, id)->state != TR_ENTRY_EMPTY || entry(c, id)->stage_at != TR_NO_ID)
 		return true;
 	if (a->n_flying == a->max_flying || !tr_prefetch_allows(&a->control, p, bytes) ||
 		!tr_entries_reserve_ahead(&c->entries, id, given))

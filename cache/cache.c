@@ -138,12 +138,13 @@ fail:
 	return rc;
 }
 
+/* And stops what nobody waits for. */
 static bool is_loading(struct tr_cache *c)
 {
 	bool loading;
 
 	tr_mutex_lock(&c->lock);
-	loading = c->entries.n_in[TR_ENTRY_LOADING] > 0;
+	loading = tr_stage_stop(c) || c->entries.n_in[TR_ENTRY_LOADING] > 0;
 	tr_mutex_unlock(&c->lock);
 	return loading;
 }
@@ -237,6 +238,15 @@ static void note_use(struct tr_cache *c, const struct tr_handle *h, const struct
 	c->n_join += e->state == TR_ENTRY_LOADING;
 }
 
+void tr_cache_end_load(struct tr_cache *c, struct tr_load *load)
+{
+	if (!load->failed)
+		tr_count_use(load->warm ? &c->warm : &c->disk,
+			c->cfg.catalog->units[load->id].bytes);
+	tr_entries_end_load(&c->entries, load->id, !load->failed);
+	pthread_cond_broadcast(&c->loaded);
+}
+
 /* Called by io, without locks, once for each read. */
 static void read_done(struct tr_io_req *req)
 {
@@ -244,13 +254,8 @@ static void read_done(struct tr_io_req *req)
 	struct tr_cache *c = load->owner;
 
 	tr_mutex_lock(&c->lock);
-	if (tr_load_note(load, req) && !tr_ahead_end_load(c, load)) {
-		if (!load->failed)
-			tr_count_use(load->warm ? &c->warm : &c->disk,
-				c->cfg.catalog->units[load->id].bytes);
-		tr_entries_end_load(&c->entries, load->id, !load->failed);
-		pthread_cond_broadcast(&c->loaded);
-	}
+	if (tr_load_note(load, req) && !tr_stage_end_load(c, load) && !tr_ahead_end_load(c, load))
+		tr_cache_end_load(c, load);
 	tr_mutex_unlock(&c->lock);
 }
 
@@ -262,8 +267,13 @@ void *tr_cache_slot(struct tr_cache *c, uint32_t id)
 
 void tr_cache_read(struct tr_cache *c, uint32_t id, enum tr_io_prio prio)
 {
-	tr_loads_add(&c->loads, c->entries.entry[id].slot, id, tr_cache_slot(c, id), prio,
-		read_done, c);
+	tr_cache_read_into(c, c->entries.entry[id].slot, id, prio);
+}
+
+void tr_cache_read_into(struct tr_cache *c, uint32_t slot, uint32_t id, enum tr_io_prio prio)
+{
+	tr_fill_note(c);
+	tr_loads_add(&c->loads, slot, id, tr_slot_addr(c->entries.slots, slot), prio, read_done, c);
 }
 
 static void want_set(struct tr_cache *c, const struct tr_handle *handles, size_t n)
@@ -292,9 +302,9 @@ static void act_on(struct tr_cache *c, const struct tr_want *w, struct tr_handle
 		point_to_entry(c, h);
 		tr_ahead_note_use(c, h->id);
 	} else if (w->taken == TR_TAKEN_SLOT) {
-		tr_cache_read(c, h->id, TR_IO_DEMAND);
-		tr_entries_begin_load(&c->entries, h->id);
+		tr_stage_begin_load(c, h->id, TR_IO_DEMAND);
 		point_to_entry(c, h);
+		h->state = TR_HANDLE_LOADING; /* a miss, even if its bytes are there */
 	}
 }
 
@@ -485,6 +495,8 @@ static void tier_stats_locked(const struct tr_cache *c, struct tr_stats *out)
 	out->promoted_units = c->promoted.hits;
 	out->promoted_bytes = c->promoted.bytes;
 	out->promote_ns = c->promote_ns;
+	out->staged = c->n_staged;
+	out->staged_used = c->n_stage_used;
 	tr_prefetch_stats(&c->ahead.control, &out->prefetch);
 }
 

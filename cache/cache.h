@@ -138,6 +138,14 @@ int tr_cache_explain(struct tr_cache *cache, const struct tr_handle *handle, str
  * leaves out units that are better used where they are. Never blocks.
  */
 void tr_cache_prefetch(struct tr_cache *cache, const uint32_t *ids, const float *p, size_t n);
+/*
+ * A prefill will probably want most of the units [first, first + n), which are of one layer, soon:
+ * those not in DRAM whose home is the model file are read with background priority into free slots,
+ * as far as there are any. Nothing is evicted for them and no policy hears of it. When a unit is then
+ * acquired it is a miss like any other, but its read is under way or over. Never blocks.
+ */
+void tr_cache_stage(struct tr_cache *cache, uint32_t first, uint32_t n);
+
 /* Units that may be under way ahead of need; 0 while tr_cache_prefetch would read nothing. */
 uint32_t tr_cache_reach(struct tr_cache *cache);
 

@@ -77,6 +77,8 @@ void tr_cache_tick(struct tr_cache *c)
 	uint32_t n;
 
 	tr_mutex_lock(&c->lock);
+	if (c->entries.promote.n_offered) /* a copy may not share its slot with a read */
+		tr_stage_drain(c);
 	n = tr_order_tick(&c->entries, c->copying);
 	tr_copy_begin(c, c->copying, n);
 	tr_mutex_unlock(&c->lock);

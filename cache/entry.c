@@ -19,6 +19,9 @@
  *
  * A copy of what is used in place takes only a victim that is expected to save less, see promote.h.
  *
+ * Free slots may be *staged*: a unit that a scan will probably want is read into one before it is an
+ * entry. To everything above and below this is a free slot.
+ *
  * Entries that came ahead of need are *due* until their layer's next visit. A due entry is a victim
  * only when nothing else is: its read would have been for nothing. To bring one in, only what is
  * expected less may go.
@@ -89,13 +92,16 @@ int tr_entries_init(struct tr_entries *t, const struct tr_entries_cfg *cfg, stru
 	*t = (struct tr_entries){ .cfg = *cfg };
 	t->entry = tr_calloc(cfg->n_id, sizeof(*t->entry));
 	t->owner = tr_calloc(cfg->n_slot, sizeof(*t->owner));
-	if (!t->entry || !t->owner) {
+	t->stage = tr_calloc(cfg->n_slot, sizeof(*t->stage));
+	if (!t->entry || !t->owner || !t->stage) {
 		rc = tr_err_set(
 			err, TR_E_NOMEM, "expert cache: no memory for %u entries", cfg->n_id);
 		goto fail;
 	}
-	for (uint32_t id = 0; id < cfg->n_id; id++)
+	for (uint32_t id = 0; id < cfg->n_id; id++) {
 		t->entry[id].slot = TR_NO_SLOT;
+		t->entry[id].stage_at = TR_NO_ID;
+	}
 	for (uint32_t slot = 0; slot < cfg->n_slot; slot++)
 		t->owner[slot] = TR_NO_ID;
 	t->n_in[TR_ENTRY_EMPTY] = cfg->n_id;
@@ -116,6 +122,7 @@ void tr_entries_fini(struct tr_entries *t)
 	tr_slots_close(t->slots);
 	tr_promote_fini(&t->promote);
 	tr_policy_close(&t->policy);
+	free(t->stage);
 	free(t->owner);
 	free(t->entry);
 }
@@ -283,12 +290,58 @@ void tr_entries_settle(struct tr_entries *t, uint32_t id)
 	}
 }
 
-/* EMPTY -> RESERVED with the slot that is free now. */
+/* --- slots ------------------------------------------------------------------------------------ */
+
+static uint32_t n_free(const struct tr_entries *t)
+{
+	return tr_slots_n_free(t->slots) + t->n_staged;
+}
+
+bool tr_entries_stage(struct tr_entries *t, uint32_t id)
+{
+	struct tr_entry *e = &t->entry[id];
+
+	if (e->state != TR_ENTRY_EMPTY || e->stage_at != TR_NO_ID || uncached(t) ||
+		!tr_slots_n_free(t->slots))
+		return false;
+	e->stage_at = t->n_staged;
+	t->stage[t->n_staged++] = (struct tr_stage){ id, tr_slot_take(t->slots) };
+	return true;
+}
+
+static uint32_t take_staged(struct tr_entries *t, uint32_t at)
+{
+	struct tr_stage s = t->stage[at];
+
+	t->entry[s.id].stage_at = TR_NO_ID;
+	t->stage[at] = t->stage[--t->n_staged];
+	if (at < t->n_staged)
+		t->entry[t->stage[at].id].stage_at = at;
+	return s.slot;
+}
+
+void tr_entries_unstage(struct tr_entries *t, uint32_t id)
+{
+	tr_slot_give(t->slots, take_staged(t, t->entry[id].stage_at));
+}
+
+/* Its own if it is staged; that of another only when nothing else is free, the last first, whose read
+ * is the least likely to have begun. */
+static uint32_t take_slot(struct tr_entries *t, uint32_t id)
+{
+	uint32_t at = t->entry[id].stage_at;
+
+	if (at == TR_NO_ID && tr_slots_n_free(t->slots))
+		return tr_slot_take(t->slots);
+	return take_staged(t, at == TR_NO_ID ? t->n_staged - 1 : at);
+}
+
+/* EMPTY -> RESERVED with a slot that is free now. */
 static void enter(struct tr_entries *t, uint32_t id, unsigned flags)
 {
 	struct tr_entry *e = &t->entry[id];
 
-	e->slot = tr_slot_take(t->slots);
+	e->slot = take_slot(t, id);
 	t->owner[e->slot] = id;
 	e->gen++;
 	set_scan(t, e, flags & TR_POLICY_SCAN);
@@ -303,7 +356,7 @@ bool tr_entries_reserve(struct tr_entries *t, uint32_t id, unsigned flags)
 	bool ring_full = flags & TR_POLICY_SCAN && t->n_scan >= t->cfg.scan_ring;
 
 	tr_assert(t->entry[id].state == TR_ENTRY_EMPTY);
-	if (!tr_slots_n_free(t->slots) && !evict_one(t, id, ring_full ? evictable_scan : evictable))
+	if (!n_free(t) && !evict_one(t, id, ring_full ? evictable_scan : evictable))
 		return false;
 	enter(t, id, flags);
 	t->entry[id].pins = 1;
@@ -314,10 +367,11 @@ bool tr_entries_reserve_ahead(struct tr_entries *t, uint32_t id, float p)
 {
 	struct bound bound = { t, p };
 
-	tr_assert(t->entry[id].state == TR_ENTRY_EMPTY);
+	tr_assert(t->entry[id].state == TR_ENTRY_EMPTY && t->entry[id].stage_at == TR_NO_ID);
 	if (uncached(t) || t->cfg.n_keep < t->cfg.n_slot)
 		return false;
-	if (!tr_slots_n_free(t->slots) && !evict_first(t, id, evictable_below, &bound))
+	if (!tr_slots_n_free(t->slots) &&
+		(t->n_staged || !evict_first(t, id, evictable_below, &bound)))
 		return false;
 	enter(t, id, TR_POLICY_PREFETCH);
 	return true;
@@ -361,6 +415,10 @@ static int check_entry(const struct tr_entries *t, uint32_t id, struct tr_err *e
 	if (resident && (e->slot >= t->cfg.n_slot || t->owner[e->slot] != id))
 		return tr_err_set(
 			err, TR_E_INVALID, "entry %u: slot %u is not its own", id, e->slot);
+	if (e->stage_at != TR_NO_ID && (resident || e->stage_at >= t->n_staged ||
+		t->stage[e->stage_at].id != id || t->owner[t->stage[e->stage_at].slot] != TR_NO_ID))
+		return tr_err_set(err, TR_E_INVALID, "entry %u: state %d, staged as %u of %u", id,
+			(int)e->state, e->stage_at, t->n_staged);
 	if (!resident && (e->pins || e->scan || e->ahead))
 		return tr_err_set(err, TR_E_INVALID, "entry %u is empty with %u pins, scan %d, "
 			"ahead %d", id, e->pins, e->scan, e->ahead);
@@ -377,10 +435,12 @@ static int check_entry(const struct tr_entries *t, uint32_t id, struct tr_err *e
 static int check_counts(const struct tr_entries *t, struct tr_err *err)
 {
 	uint32_t n_in[TR_N_ENTRY_STATE] = { 0 }, n_scan = 0, n_due = 0, n_idle = 0, n_owned = 0;
+	uint32_t n_staged = 0;
 
 	for (uint32_t id = 0; id < t->cfg.n_id; id++) {
 		n_in[t->entry[id].state]++;
 		n_scan += t->entry[id].scan;
+		n_staged += t->entry[id].stage_at != TR_NO_ID;
 		n_due += tr_entry_is_due(&t->entry[id]);
 		n_idle += t->entry[id].state == TR_ENTRY_READY && !t->entry[id].pins;
 	}
@@ -396,10 +456,13 @@ static int check_counts(const struct tr_entries *t, struct tr_err *err)
 	if (n_due != t->n_due)
 		return tr_err_set(
 			err, TR_E_INVALID, "%u entries due, counted %u", n_due, t->n_due);
+	if (n_staged != t->n_staged)
+		return tr_err_set(err, TR_E_INVALID, "%u staged entries, counted %u", n_staged,
+			t->n_staged);
 	if (n_owned != tr_entries_n_resident(t) ||
-		n_owned + tr_slots_n_free(t->slots) != t->cfg.n_slot)
+		n_owned + n_free(t) != t->cfg.n_slot)
 		return tr_err_set(err, TR_E_INVALID, "%u slots owned, %u free, %u entries, of %u",
-			n_owned, tr_slots_n_free(t->slots), tr_entries_n_resident(t),
+			n_owned, n_free(t), tr_entries_n_resident(t),
 			t->cfg.n_slot);
 	if (n_idle > t->cfg.n_keep)
 		return tr_err_set(err, TR_E_INVALID, "%u entries stay without a pin, of %u", n_idle,

@@ -23,6 +23,7 @@ struct tr_entry {
 	bool ahead;  /* brought in by prediction and not used since */
 	bool missed; /* ahead, and its layer went by without it */
 	bool absent; /* was not in DRAM when it was expected first */
+	uint32_t stage_at; /* its place in tr_entries.stage, TR_NO_ID: not staged */
 	float expect; /* probability that its layer's next visit uses it; 0: not known */
 };
 
@@ -51,11 +52,19 @@ struct tr_entries_cfg {
 	void *unused_ctx;
 };
 
+/* An empty unit and the free slot that it is read into already. */
+struct tr_stage {
+	uint32_t id;
+	uint32_t slot;
+};
+
 struct tr_entries {
 	struct tr_entries_cfg cfg;
 	struct tr_entry *entry; /* [n_id] */
 	uint32_t *owner;	/* [n_slot] the unit in the slot, TR_NO_ID: free */
 	struct tr_slots *slots;
+	struct tr_stage *stage; /* [n_slot] in the order of staging, but for holes filled from the end */
+	uint32_t n_staged;
 	struct tr_policy policy;
 	struct tr_promote promote;
 	uint32_t n_scan;		      /* entries with scan set */
@@ -89,6 +98,15 @@ bool tr_entries_reserve(struct tr_entries *t, uint32_t id, unsigned flags);
 bool tr_entries_reserve_ahead(struct tr_entries *t, uint32_t id, float p);
 /* The same for a unit that was used in place, if a copy pays. */
 bool tr_entries_reserve_copy(struct tr_entries *t, uint32_t id);
+/*
+ * Staging brings bytes early and changes no decision: the unit stays EMPTY, unknown to the policy, and
+ * its slot counts as free. The unit gets that slot when it is reserved; others get it when no
+ * other slot is free. False when the unit is resident or staged or every free slot is staged.
+ */
+bool tr_entries_stage(struct tr_entries *t, uint32_t id);
+/* Gives the slot back. */
+void tr_entries_unstage(struct tr_entries *t, uint32_t id);
+
 /* An entry that is ahead was used, or its layer went by. */
 void tr_entries_arrive(struct tr_entries *t, uint32_t id);
 void tr_entries_miss(struct tr_entries *t, uint32_t id);

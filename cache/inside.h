@@ -1,4 +1,4 @@
-/* inside.h - what cache.c, ahead.c, copy.c and warm.c share. */
+/* inside.h - what the files of the cache share. */
 #ifndef TR_CACHE_INSIDE_H
 #define TR_CACHE_INSIDE_H
 
@@ -69,6 +69,7 @@ struct tr_cache {
 	uint64_t n_join;
 	struct tr_ahead ahead;
 	struct tr_fill fill;
+	uint64_t n_staged, n_stage_used; /* units staged, and those that got their slot */
 	uint64_t wait_ns;
 };
 
@@ -76,11 +77,26 @@ struct tr_cache {
  * touch checks a checksum. */
 uint32_t tr_cache_find(struct tr_cache *c, uint32_t id, const void *part[TR_N_PART]);
 
-/* The slot that its entry has, known to io. */
+/* The slot that its entry has. */
 void *tr_cache_slot(struct tr_cache *c, uint32_t id);
 
 /* The reads of a unit into the slot that its entry has join the batch of c->loads. */
 void tr_cache_read(struct tr_cache *c, uint32_t id, enum tr_io_prio prio);
+void tr_cache_read_into(struct tr_cache *c, uint32_t slot, uint32_t id, enum tr_io_prio prio);
+/* A unit's reads have ended: counts it and moves its entry on. */
+void tr_cache_end_load(struct tr_cache *c, struct tr_load *load);
+
+/* --- stage.c; the lock is held ---------------------------------------------------------------- */
+
+/* RESERVED -> LOADING; READY or FAILED at once if the unit was staged and its bytes are there. The
+ * reads, where any are needed, join the batch. */
+void tr_stage_begin_load(struct tr_cache *c, uint32_t id, enum tr_io_prio prio);
+/* All reads of a load have ended. True when that is no end of an entry's load. */
+bool tr_stage_end_load(struct tr_cache *c, struct tr_load *load);
+/* Calls back what has not started. True while others have not ended. */
+bool tr_stage_stop(struct tr_cache *c);
+/* Gives all staged slots back. Lets the lock go while reads end. */
+void tr_stage_drain(struct tr_cache *c);
 
 /* --- copy.c ----------------------------------------------------------------------------------- */
 

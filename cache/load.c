@@ -132,6 +132,7 @@ struct tr_load *tr_loads_begin(struct tr_loads *l, uint32_t slot, uint32_t id, v
 	load->failed = false;
 	load->ahead = false;
 	load->warm = false;
+	load->staged = false;
 	load->cancelled = false;
 	return load;
 }

@@ -24,6 +24,7 @@ struct tr_load {
 	bool failed;
 	bool ahead;	/* of need; set by ahead.c */
 	bool warm;	/* before the first set; set by warm.c */
+	bool staged;	/* the slot is not its unit's yet; set by stage.c */
 	bool cancelled; /* before any of it was read */
 };
 

@@ -2,8 +2,9 @@
  * warm.c - the hot units of a profile, in DRAM before the first token.
  *
  * All reads are submitted at once, hottest first, so that the disk has a deep queue and an interrupted
- * start has the best of it. What lies in persistent memory is copied while they fly. Nobody pins these entries: each settles by itself as its load ends. A load
- * that fails leaves its slot, which nothing else takes before the end, so the reason can be told.
+ * start has the best of it. What lies in persistent memory is copied while they fly. Nobody pins these
+ * entries: each settles by itself as its load ends. A load that fails leaves its slot, which nothing
+ * else takes before the end, so the reason can be told.
  */
 #include "base/mem.h"
 #include "cache/inside.h"

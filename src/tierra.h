@@ -312,6 +312,8 @@ struct tr_stats {
 	uint64_t promoted_units;	/* copies from persistent memory to DRAM, made as tokens ended */
 	uint64_t promoted_bytes;
 	uint64_t promote_ns;	/* time they took */
+	uint64_t staged;	/* experts whose reads began a layer before a prefill asked */
+	uint64_t staged_used;	/* of which it asked for */
 	uint64_t io_busy_ns;	/* with at least one read in flight */
 	uint64_t io_retries;
 	uint64_t io_fallbacks;	/* times a slower way was taken once and for all */

@@ -108,6 +108,19 @@ scores_need_no_predictor()
 	grep -q 'no router scores' "$dir/err"
 }
 
+# A prompt long enough that experts are read before a layer asks for them, where slots are free.
+replays_long_prompts()
+{
+	for size in 3% 25% 60% 100%; do
+		record "$size" lru -p "$prompt $prompt $prompt $prompt $prompt $prompt" --batch 64
+		run 0 simulate "$dir/trace" --policy lru --cache "$size" --json
+		json '[j["results"][0][k] for k in ("hits", "evictions")] == [
+			run["tiers"][0]["hits"], run["engine"]["evictions"]]'
+		json 'run["engine"]["staged_experts"] >= run["engine"]["staged_used"]'
+	done
+	json 'run["engine"]["staged_used"] > 0'
+}
+
 replays_bytes()
 {
 	for size in 1M 3000000B 12M; do
@@ -284,6 +297,7 @@ for policy in lru cost foresight arc none; do
 		replays_promotion "$policy"
 done
 test_that "a bound on copies that is no size is refused" promotion_mistakes
+test_that "a long prompt is replayed exactly" replays_long_prompts
 test_that "a cache of so many bytes is the same in both" replays_bytes
 test_that "the order in which reads end changes nothing" replays_io_methods
 test_that "a trace that was cut short is replayed" reads_cut_trace

@@ -96,15 +96,17 @@ static json_t *json_nodes(const struct tr_stats *s)
 
 static json_t *json_engine(const struct tr_stats *s)
 {
-	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}",
-		"policy", s->policy,
-		"cpu", s->cpu, "io", s->io_method, "threads", (int)s->n_thread, "resident_bytes",
-		(json_int_t)s->resident_bytes, "kv_bytes", (json_int_t)s->kv_bytes, "floor_bytes",
-		(json_int_t)s->floor_bytes, "evictions", (json_int_t)s->evictions, "warm_experts",
-		(json_int_t)s->warm_units, "warm_bytes", (json_int_t)s->warm_bytes, "io_retries",
-		(json_int_t)s->io_retries, "io_fallbacks", (json_int_t)s->io_fallbacks,
-		"promotions", (json_int_t)s->promoted_units, "promoted_bytes",
-		(json_int_t)s->promoted_bytes, "promote_ms", (double)s->promote_ns / 1e6);
+	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+			 "s:I, s:f}",
+		"policy", s->policy, "cpu", s->cpu, "io", s->io_method, "threads", (int)s->n_thread,
+		"resident_bytes", (json_int_t)s->resident_bytes, "kv_bytes",
+		(json_int_t)s->kv_bytes, "floor_bytes", (json_int_t)s->floor_bytes, "evictions",
+		(json_int_t)s->evictions, "warm_experts", (json_int_t)s->warm_units, "warm_bytes",
+		(json_int_t)s->warm_bytes, "staged_experts", (json_int_t)s->staged, "staged_used",
+		(json_int_t)s->staged_used, "io_retries", (json_int_t)s->io_retries,
+		"io_fallbacks", (json_int_t)s->io_fallbacks, "promotions",
+		(json_int_t)s->promoted_units, "promoted_bytes", (json_int_t)s->promoted_bytes,
+		"promote_ms", (double)s->promote_ns / 1e6);
 }
 
 static json_t *json_prefetch(const struct tr_prefetch_stats *p)

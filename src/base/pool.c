@@ -45,6 +45,9 @@ struct tr_pool {
 	/* The loop: written by the caller before epoch rises. */
 	tr_pool_fn *fn;
 	void *ctx;
+	void (*between)(void *ctx);
+	void *between_ctx;
+	uint64_t between_ns; /* when it was called last */
 	unsigned n_queue; /* 1, or one per node */
 	size_t grain; /* 0: every worker calls fn once */
 
@@ -66,6 +69,25 @@ const struct tr_topo *tr_pool_topo(const struct tr_pool *pool)
 	return &pool->topo;
 }
 
+void tr_pool_between(struct tr_pool *pool, void (*fn)(void *ctx), void *ctx)
+{
+	pool->between = fn;
+	pool->between_ctx = ctx;
+}
+
+void tr_pool_pause(struct tr_pool *pool)
+{
+	uint64_t now;
+
+	if (!pool->between)
+		return;
+	now = tr_now_ns(&tr_clock_real);
+	if (now - pool->between_ns < TR_POOL_BETWEEN_NS)
+		return;
+	pool->between_ns = now;
+	pool->between(pool->between_ctx);
+}
+
 static void take_ranges(struct tr_pool *pool, unsigned idx)
 {
 	size_t begin;
@@ -79,8 +101,11 @@ static void take_ranges(struct tr_pool *pool, unsigned idx)
 		struct queue *q = &pool->queue[(pool->workers[idx].node + i) % pool->n_queue];
 
 		while ((begin = atomic_fetch_add_explicit(&q->next, pool->grain,
-				memory_order_relaxed)) < q->end)
+				memory_order_relaxed)) < q->end) {
 			pool->fn(pool->ctx, idx, begin, TR_MIN(begin + pool->grain, q->end));
+			if (!idx)
+				tr_pool_pause(pool);
+		}
 	}
 }
 
@@ -143,7 +168,8 @@ static void run_loop(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t gra
 	pool->ctx = ctx;
 	pool->grain = grain;
 	atomic_store_explicit(&pool->running, pool->n_thread - 1, memory_order_relaxed);
-	publish(pool);
+	if (pool->n_thread > 1)
+		publish(pool);
 	take_ranges(pool, 0);
 	/* A worker that has lost its processor to someone else must get it back: yield at times. */
 	for (i = 1; atomic_load_explicit(&pool->running, memory_order_acquire); i++) {
@@ -159,7 +185,7 @@ void tr_pool_run(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t n, size
 	grain = TR_MAX(grain, (size_t)1);
 	if (n == 0)
 		return;
-	if (pool->n_thread == 1 || n <= grain) {
+	if (n <= grain) {
 		fn(ctx, 0, 0, n);
 		return;
 	}

@@ -38,6 +38,14 @@ const struct tr_topo *tr_pool_topo(const struct tr_pool *pool);
 void tr_pool_begin(struct tr_pool *pool);
 void tr_pool_end(struct tr_pool *pool);
 
+/* Worker 0 calls fn between the ranges of all loops from now on, but not more often than every
+ * TR_POOL_BETWEEN_NS: for what must go on while all workers compute. It must not run loops. Not while a
+ * loop runs. */
+#define TR_POOL_BETWEEN_NS 100000 /* a tenth of what a fast drive needs for the reads in flight */
+void tr_pool_between(struct tr_pool *pool, void (*fn)(void *ctx), void *ctx);
+/* For loops that hand out work themselves: somewhere between two pieces of worker 0's. */
+void tr_pool_pause(struct tr_pool *pool);
+
 /* Runs fn over [0, n) in ranges of at most grain; returns when all are done. One caller at a
  * time. */
 void tr_pool_run(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t n, size_t grain);

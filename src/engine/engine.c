@@ -89,6 +89,12 @@ static int open_stores(struct tr_engine *e, struct tr_err *err)
 	return 0;
 }
 
+/* While all workers compute: reads that have ended make room for others. */
+static void keep_reading(void *cache)
+{
+	tr_cache_poll(cache, NULL, 0);
+}
+
 static int open_cache(struct tr_engine *e, struct tr_err *err)
 {
 	const char *policy = e->setup.policies.spec[TR_POLICY_DRAM];
@@ -116,11 +122,15 @@ static int open_cache(struct tr_engine *e, struct tr_err *err)
 		.prefetch_waste = e->setup.prefetch_waste,
 		.prefetch_bytes = e->setup.prefetch_bytes,
 	};
+	int rc;
 
 	if (!e->setup.catalog->n_unit)
 		return 0;
 	e->copier = (struct tr_copier){ e->pool, &e->pmem };
-	return tr_cache_open(&e->cache, &cfg, err);
+	rc = tr_cache_open(&e->cache, &cfg, err);
+	if (!rc)
+		tr_pool_between(e->pool, keep_reading, e->cache);
+	return rc;
 }
 
 static void warn_of_settings(const struct tr_engine *e)

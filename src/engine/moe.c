@@ -24,12 +24,17 @@
 #include "base/mem.h"
 #include "engine/expert_stats.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Hidden values that are quantised at a time: a multiple of every activation block. */
 #define STRETCH TR_ACT_RANGE_MAX
+
+/* A chunk's experts are read before it asks for them if routing by chance would leave at most this
+ * share of them unused. */
+#define MAX_UNUSED 0.1
 
 struct group {
 	uint32_t unit;
@@ -274,6 +279,15 @@ static void enqueue(struct tr_moe *m, enum tr_handle_state state)
 			m->queue[m->n_queued++] = g;
 }
 
+void tr_moe_expect(struct tr_moe *m, uint32_t moe_layer, size_t n_tok)
+{
+	const struct tr_catalog *c = m->catalog;
+	double unused = pow(1 - (double)c->n_used / c->n_expert, (double)n_tok);
+
+	if (moe_layer < c->n_moe_layer && unused < MAX_UNUSED)
+		tr_cache_stage(m->cache, c->moe_layers[moe_layer].first_unit, c->n_expert);
+}
+
 int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint32_t *ids,
 	struct tr_err *err)
 {
@@ -297,6 +311,7 @@ int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint
 	enqueue(m, TR_HANDLE_READY);
 	enqueue(m, TR_HANDLE_FAILED);
 	enqueue(m, TR_HANDLE_LOADING);
+	tr_moe_expect(m, (uint32_t)m->catalog->moe_of_layer[layer] + 1, x->n_tok);
 	m->in[0] = gather(m, m->layer->quant[TR_PART_GATE]->act);
 	m->in[1] = m->layer->quant[TR_PART_UP]->act == m->layer->quant[TR_PART_GATE]->act ?
 		m->in[0] :
@@ -399,7 +414,7 @@ struct lane_job {
 	rows_fn *rows;
 };
 
-static void drain(const struct lane_job *job, struct lane *l)
+static void drain(const struct lane_job *job, struct lane *l, unsigned worker)
 {
 	size_t task, block;
 
@@ -409,6 +424,8 @@ static void drain(const struct lane_job *job, struct lane *l)
 		block = (l->begin / l->grain + task % l->n_block) * l->grain;
 		job->rows(job->m, l->first + task / l->n_block, TR_MAX(block, l->begin),
 			TR_MIN(block + l->grain, l->end));
+		if (!worker)
+			tr_pool_pause(job->m->ops.pool);
 	}
 }
 
@@ -422,11 +439,11 @@ static void drain_lanes(void *ctx, unsigned worker, size_t begin, size_t end)
 	(void)begin;
 	(void)end;
 	if (worker - topo->node[node].first_worker < m->pmem.n_thread)
-		drain(job, &m->lane[node]);
+		drain(job, &m->lane[node], worker);
 	if (worker < m->pmem.n_thread)
-		drain(job, &m->lane[n]);
+		drain(job, &m->lane[n], worker);
 	for (i = 0; i < n; i++)
-		drain(job, &m->lane[n + 1 + (node + i) % n]);
+		drain(job, &m->lane[n + 1 + (node + i) % n], worker);
 }
 
 static void fill_lane(struct lane *l, size_t first, size_t last, size_t begin, size_t end,

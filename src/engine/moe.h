@@ -32,6 +32,10 @@ int tr_moe_new(struct tr_moe **moe, const struct tr_ops *ops, struct tr_cache *c
 	const struct tr_moe_pmem *pmem, struct tr_expert_counter *counter, struct tr_err *err);
 void tr_moe_free(struct tr_moe *moe);
 
+/* A chunk of n_tok tokens is on its way to a MoE layer (its index among these): begins to read for it if
+ * the chunk will use nearly all of its experts. begin() does this for the layer after its own. */
+void tr_moe_expect(struct tr_moe *moe, uint32_t moe_layer, size_t n_tok);
+
 /* x: the layer's normalised input. ids[n_tok][n_used] as the router ranked them. */
 int tr_moe_begin(struct tr_moe *moe, uint32_t layer, struct tr_acts *x, const uint32_t *ids,
 	struct tr_err *err);

@@ -313,6 +313,8 @@ int ds2_forward(const void *am, struct tr_run *run, const int32_t *ids, size_t n
 	int rc;
 
 	tr_assert(n >= 1 && n <= run->n_tok_max && pos + n <= run->kv->n_ctx);
+	if (n > 1 && run->moe)
+		tr_moe_expect(run->moe, 0, n);
 	embed(&c, ids);
 	tr_rope_table(&c.d->rope, pos, n, c.s->rope);
 	for (layer = 0; layer < c.d->info.n_layer; layer++) {
