@@ -8,6 +8,8 @@
  * of its priority, which is served before new pieces.
  *
  *   submit -> waiting[prio] -> carve -> hand_over -> method -> reap -> settle -> finished -> done()
+ *
+ * A throttled read that comes back before its time is held between reap and settle.
  *                                          ^                             |
  *                                          +------- again[prio] <--------+
  *
@@ -20,6 +22,7 @@
 #include "io/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/rate.h"
 #include "base/sync.h"
 
 #include <errno.h>
@@ -49,7 +52,10 @@ struct tr_io {
 	size_t n_outstanding;		/* submitted, and done() has not returned */
 	uint64_t n_delivered;		/* done() has returned, ever */
 	uint32_t n_background;		/* piece objects held by background requests */
-	uint32_t n_inflight;		/* pieces with the method */
+	uint32_t n_inflight;		/* pieces with the method, or held */
+	uint32_t n_held;
+	struct tr_io_piece *held;	/* by due_ns, linked by next: back before their time */
+	struct tr_rate rate;
 	uint64_t busy_since_ns;		/* valid while n_inflight != 0 */
 	bool said_mem, said_file;	/* registration was refused before */
 	struct tr_io_stats stats;
@@ -239,6 +245,46 @@ static void note_back(struct tr_io *io)
 		io->stats.busy_ns += now(io) - io->busy_since_ns;
 }
 
+static uint32_t n_with_method(const struct tr_io *io)
+{
+	return io->n_inflight - io->n_held;
+}
+
+static void hold(struct tr_io *io, struct tr_io_piece *p, int64_t res)
+{
+	struct tr_io_piece **at = &io->held;
+
+	while (*at && (*at)->due_ns <= p->due_ns)
+		at = &(*at)->next;
+	p->res = res;
+	p->next = *at;
+	*at = p;
+	io->n_held++;
+}
+
+/* The method has given the piece back. */
+static void come_back(struct tr_io *io, struct tr_io_piece *p, int64_t res)
+{
+	if (p->due_ns && p->due_ns > now(io)) {
+		hold(io, p, res);
+		return;
+	}
+	note_back(io);
+	settle(io, p, res);
+}
+
+static void release_due(struct tr_io *io)
+{
+	struct tr_io_piece *p;
+
+	while ((p = io->held) && p->due_ns <= now(io)) {
+		io->held = p->next;
+		io->n_held--;
+		note_back(io);
+		settle(io, p, p->res);
+	}
+}
+
 static bool has_again(const struct tr_io *io)
 {
 	return io->again[TR_IO_DEMAND].head || io->again[TR_IO_BACKGROUND].head;
@@ -267,23 +313,26 @@ static struct tr_io_piece *next_piece(struct tr_io *io)
 static bool hand_over(struct tr_io *io, struct tr_io_piece *p)
 {
 	struct tr_io_req *req = p->req;
+	double busy_until = io->rate.free_ns;
 
 	p->off = req->off + p->rel + p->pos;
 	p->buf = (char *)req->buf + p->rel + p->pos;
 	p->len = (uint32_t)(p->bytes - p->pos);
+	if (io->rate.bytes_per_s > 0)
+		p->due_ns = tr_rate_take(&io->rate, now(io), p->len);
 	note_out(io);
 	switch (io->method->queue(io->state, p)) {
 	case TR_IO_ANSWER_QUEUED:
 		return true;
 	case TR_IO_ANSWER_DONE:
-		note_back(io);
-		settle(io, p, p->res);
+		come_back(io, p, p->res);
 		return true;
 	case TR_IO_ANSWER_BUSY:
 		break;
 	}
+	io->rate.free_ns = busy_until;
 	note_back(io);
-	if (!io->n_inflight) {
+	if (!n_with_method(io)) {
 		settle(io, p, -EAGAIN);
 		return true;
 	}
@@ -327,19 +376,33 @@ static void start_pieces(struct tr_io *io)
 /* Lets go of the lock while the method waits. */
 static void reap(struct tr_io *io, size_t min)
 {
-	size_t n;
+	bool any = n_with_method(io);
+	size_t n = 0;
 
 	io->reaping = true;
 	tr_mutex_unlock(&io->lock);
-	n = io->method->reap(io->state, io->reaped, io->cfg.depth, min);
+	if (any)
+		n = io->method->reap(io->state, io->reaped, io->cfg.depth, min);
 	tr_mutex_lock(&io->lock);
 	io->reaping = false;
-	for (size_t i = 0; i < n; i++) {
-		note_back(io);
-		settle(io, io->reaped[i].piece, io->reaped[i].res);
-	}
+	for (size_t i = 0; i < n; i++)
+		come_back(io, io->reaped[i].piece, io->reaped[i].res);
+	release_due(io);
 	start_pieces(io);
 	pthread_cond_broadcast(&io->changed);
+}
+
+/* Sleeps until the first of the pieces held is due. One that the method still has may be due a little
+ * earlier and is then late. */
+static void await_due(struct tr_io *io)
+{
+	uint64_t due = io->held->due_ns;
+
+	io->reaping = true;
+	tr_mutex_unlock(&io->lock);
+	tr_sleep_until(io->cfg.clock, due);
+	tr_mutex_lock(&io->lock);
+	reap(io, 0);
 }
 
 /* Calls done() for what has finished, without the lock. */
@@ -369,8 +432,9 @@ size_t tr_io_poll(struct tr_io *io)
 	size_t n;
 
 	tr_mutex_lock(&io->lock);
+	release_due(io);
 	start_pieces(io);
-	if (!io->reaping && io->n_inflight)
+	if (!io->reaping && n_with_method(io))
 		reap(io, 0);
 	n = deliver(io);
 	tr_mutex_unlock(&io->lock);
@@ -384,10 +448,13 @@ static size_t wait_locked(struct tr_io *io)
 	uint64_t before = io->n_delivered;
 
 	while (io->n_outstanding && io->n_delivered == before) {
+		release_due(io);
 		start_pieces(io);
 		if (io->finished.head)
 			return deliver(io);
-		if (!io->reaping && io->n_inflight)
+		if (!io->reaping && io->held)
+			await_due(io);
+		else if (!io->reaping && io->n_inflight)
 			reap(io, 1);
 		else if (io->reaping || !has_again(io))
 			tr_mutex_wait(&io->lock, &io->changed);
@@ -504,6 +571,13 @@ int tr_io_explain(const struct tr_io_req *req, struct tr_err *err)
 		"'%s': file ends early: %" PRIu64 " bytes needed at offset %" PRIu64 ", %" PRIu64
 		" arrived; it had %" PRIu64 " bytes when opened",
 		path, req->need, req->off, req->got, req->file->bytes);
+}
+
+void tr_io_throttle(struct tr_io *io, double bytes_per_s)
+{
+	tr_mutex_lock(&io->lock);
+	io->rate = (struct tr_rate){ .bytes_per_s = bytes_per_s };
+	tr_mutex_unlock(&io->lock);
 }
 
 void tr_io_stats(const struct tr_io *io, struct tr_io_stats *out)

@@ -132,6 +132,10 @@ void tr_io_promote(struct tr_io *io, struct tr_io_req *req);
 /* What went wrong with a finished request: file, offset, size, cause. Returns its result. */
 int tr_io_explain(const struct tr_io_req *req, struct tr_err *err);
 
+/* From now on reads end no earlier than a device of so many bytes a second, which takes them in the order
+ * in which they are handed to it, would have them ended. 0: no limit, as at first. */
+void tr_io_throttle(struct tr_io *io, double bytes_per_s);
+
 void tr_io_stats(const struct tr_io *io, struct tr_io_stats *out);
 
 #endif

@@ -37,6 +37,7 @@ struct tr_io_piece {
 		       */
 	uint32_t n_retry;
 	uint32_t n_again;
+	uint64_t due_ns; /* the attempt counts as ended no earlier */
 };
 
 enum tr_io_answer {

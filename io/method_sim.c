@@ -23,9 +23,17 @@ static uint64_t sim_now(void *ctx)
 	return atomic_load(&sim->now_ns);
 }
 
+static void sim_sleep(void *ctx, uint64_t ns)
+{
+	struct tr_io_sim *sim = ctx;
+
+	if (ns > sim_now(sim))
+		atomic_store(&sim->now_ns, ns);
+}
+
 void tr_io_sim_init(struct tr_io_sim *sim)
 {
-	sim->clock = (struct tr_clock){ .now_ns = sim_now, .ctx = sim };
+	sim->clock = (struct tr_clock){ .now_ns = sim_now, .ctx = sim, .sleep_until = sim_sleep };
 	atomic_init(&sim->now_ns, 1);
 	tr_mutex_init(&sim->lock, TR_RANK_IO_METHOD);
 }

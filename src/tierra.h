@@ -178,6 +178,8 @@ struct tr_engine_opts {
 	const char *predictor;	     /* "NAME[,option=value...]"; default none */
 	const char *prefetch;	     /* "off", "on", "auto", and ",waste=X"; default auto */
 	const char *prefetch_budget; /* bytes read ahead at one time; default: an eighth of dram */
+	const char *throttle;	     /* "pmem=30G,nvme=3.5G,dram=80G": experts are had from a tier at
+				      * that rate and no faster, in bytes a second; default none */
 	tr_progress_fn *progress;
 	void *progress_ctx;
 };

@@ -239,6 +239,16 @@ pmem_is_reused()
 	cmp "$dir/first" "$dir/second"
 }
 
+throttled_tiers_say_the_same()
+{
+	generate 0 -p "$prompt" -n 8 --dram 1M
+	mv "$dir/out" "$dir/text"
+	generate 0 -p "$prompt" -n 8 --dram 1M --throttle dram=2G,nvme=400M
+	cmp "$dir/out" "$dir/text"
+	generate 2 -p "$prompt" -n 8 --dram 1M --throttle tape=1G
+	says "no tier 'tape'; there are dram, pmem, nvme"
+}
+
 # Starts a long run, waits for the first text, interrupts it.
 interrupt()
 {
@@ -368,6 +378,7 @@ with_python "-n -1 fills the context" context_full
 test_that "the seed decides, not threads, tiers or policy" same_seed_same_text
 test_that "a cache below the floor is warned about" floor_warning
 test_that "what was copied to pmem is used again" pmem_is_reused
+test_that "throttled tiers say the same" throttled_tiers_say_the_same
 test_that "an interrupt brings the summary and status 130" interrupt
 if [ -w /dev/full ]; then
 	test_that "a full disk under standard output is an error" full_output

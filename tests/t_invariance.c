@@ -114,6 +114,17 @@ static const struct {
 	{ "0", { "node 0", "avx2", "uring", "25%", "33%", "lru", 2, 16, NULL, NULL, 0 } },
 };
 
+/* Tiers that are slowed down. */
+static const struct {
+	const char *throttle;
+	struct setting setting;
+} throttled[] = {
+	{ "dram=2G,pmem=1G,nvme=500M", { "slow tiers", "avx2", "uring", "10%", "33%", "lru", 2, 16,
+					       "gate", "on", 0 } },
+	{ "nvme=200M", { "slow disk", "avx512", "sync", "10%", NULL, "lru", 2, 16, NULL, NULL, 0 } },
+	{ "dram=1G", { "slow DRAM", "avx2", "threads", "50%", NULL, "lru", 2, 1, NULL, NULL, 0 } },
+};
+
 static char work_dir[4096];
 static char base_trace[4200];
 
@@ -143,6 +154,7 @@ struct beside {
 	const char *trace;   /* to record */
 	const char *profile; /* to begin with */
 	const char *numa;
+	const char *throttle;
 };
 
 static void run(const char *model, const struct setting *st, struct beside beside,
@@ -154,7 +166,7 @@ static void run(const char *model, const struct setting *st, struct beside besid
 		.io = st->io, .dram = st->dram, .policy = st->policy, .n_thread = st->n_thread,
 		.n_batch = st->n_batch, .n_pmem_thread = st->n_pmem_thread, .numa = beside.numa,
 		.predictor = st->predictor, .prefetch = st->prefetch, .trace = beside.trace,
-		.profile = beside.profile };
+		.profile = beside.profile, .throttle = beside.throttle };
 	struct tr_engine *e;
 	struct tr_session *s;
 	struct tr_err err;
@@ -290,6 +302,9 @@ static void run_matrix(const char *model)
 		if (!is_node(on_nodes[i].numa) || has_nodes())
 			run_same(model, &on_nodes[i].setting,
 				(struct beside){ .numa = on_nodes[i].numa }, &want);
+	for (i = 0; i < TR_ARRAY_LEN(throttled); i++)
+		run_same(model, &throttled[i].setting,
+			(struct beside){ .throttle = throttled[i].throttle }, &want);
 }
 
 static char *demo_path(void)

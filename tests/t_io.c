@@ -664,6 +664,82 @@ static void bad_configurations_are_refused(void **state)
 	}
 }
 
+/* The device gives 1 GB/s after 100 ns. */
+static void throttled_reads_take_their_time(void **state)
+{
+	struct bed *b = *state;
+	struct tr_io_req *first = add_req(b, 0, 4 * PIECE, TR_IO_DEMAND);
+	struct tr_io_req *second = add_req(b, 8 * PIECE, PIECE, TR_IO_DEMAND);
+	struct tr_io_stats stats;
+
+	open_io(b, 8, 0);
+	tr_io_throttle(b->io, 250000000);
+	submit(b, first);
+	submit(b, second);
+	wait_all(b);
+	assert_int_equal(first->end_ns - first->start_ns, 4 * 4 * PIECE);
+	assert_int_equal(second->end_ns - first->start_ns, 4 * 5 * PIECE);
+	assert_content(first, 4 * PIECE);
+	assert_content(second, PIECE);
+	tr_io_stats(b->io, &stats);
+	assert_int_equal(stats.busy_ns, 4 * 5 * PIECE);
+}
+
+static void throttle_above_the_device_changes_nothing(void **state)
+{
+	struct bed *b = *state;
+	struct tr_io_req *req = add_req(b, 0, 4 * PIECE, TR_IO_DEMAND);
+
+	open_io(b, 8, 0);
+	tr_io_throttle(b->io, 2e9);
+	submit(b, req);
+	wait_all(b);
+	assert_int_equal(req->end_ns - req->start_ns, 100 + 4 * PIECE);
+}
+
+static void poll_leaves_throttled_reads_until_they_are_due(void **state)
+{
+	struct bed *b = *state;
+	struct tr_io_req *req = add_req(b, 0, PIECE, TR_IO_DEMAND);
+
+	open_io(b, 8, 0);
+	tr_io_throttle(b->io, 500000000);
+	submit(b, req);
+	tr_io_sim_advance(&b->sim, 2 * PIECE - 1);
+	assert_int_equal(tr_io_poll(b->io), 0);
+	tr_io_sim_advance(&b->sim, 1);
+	assert_int_equal(tr_io_poll(b->io), 1);
+	assert_content(req, PIECE);
+}
+
+static void throttled_retry_waits_again(void **state)
+{
+	struct bed *b = *state;
+	struct tr_io_req *req = add_req(b, 0, PIECE, TR_IO_DEMAND);
+
+	rule(b, (struct tr_io_sim_rule){ .off = 0, .times = 1, .os_errno = EIO });
+	open_io(b, 1, 0);
+	tr_io_throttle(b->io, 250000000);
+	submit(b, req);
+	wait_all(b);
+	assert_int_equal(req->result, 0);
+	assert_int_equal(req->end_ns - req->start_ns, 2 * 4 * PIECE);
+}
+
+static void closing_waits_for_throttled_reads(void **state)
+{
+	struct bed *b = *state;
+	struct tr_io_req *req = add_req(b, 0, 2 * PIECE, TR_IO_DEMAND);
+
+	open_io(b, 1, 0);
+	tr_io_throttle(b->io, 250000000);
+	submit(b, req);
+	tr_io_close(b->io);
+	b->io = NULL;
+	assert_int_equal(b->n_done, 1);
+	assert_content(req, 2 * PIECE);
+}
+
 #define io_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -698,6 +774,11 @@ int main(void)
 		io_test(done_may_submit_the_same_request),
 		io_test(empty_request_finishes),
 		io_test(close_cancels_queued_and_finishes_started),
+		io_test(throttled_reads_take_their_time),
+		io_test(throttle_above_the_device_changes_nothing),
+		io_test(poll_leaves_throttled_reads_until_they_are_due),
+		io_test(throttled_retry_waits_again),
+		io_test(closing_waits_for_throttled_reads),
 		cmocka_unit_test(bad_configurations_are_refused),
 	};
 

@@ -322,7 +322,7 @@ static uint64_t look_at_clock(void *ctx)
 static void probe_reads_until_time_is_up(void **state)
 {
 	uint64_t ns = 0;
-	struct tr_clock clock = { look_at_clock, &ns };
+	struct tr_clock clock = { .now_ns = look_at_clock, .ctx = &ns };
 	struct items items = { 0 };
 	double bytes_per_s = 0;
 	struct tr_err err;

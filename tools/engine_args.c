@@ -25,6 +25,7 @@ enum {
 	KEY_PREFETCH_BUDGET,
 	KEY_PROFILE,
 	KEY_PROMOTE,
+	KEY_THROTTLE,
 };
 
 static const struct argp_option options[] = {
@@ -65,6 +66,10 @@ static const struct argp_option options[] = {
 		2 },
 	{ "prefetch-budget", KEY_PREFETCH_BUDGET, "SIZE", 0,
 		"read ahead and not yet used, at most (default: an eighth of the DRAM cache)", 2 },
+	{ "throttle", KEY_THROTTLE, "TIER=RATE[,...]", 0,
+		"slow the experts of dram, pmem or nvme down to RATE bytes a second, as 3.5G, to try "
+		"the balance of another machine",
+		2 },
 	{ "io", KEY_IO, "METHOD", 0, "uring, threads or sync (default: uring, else threads)", 2 },
 	{ 0 },
 };
@@ -185,6 +190,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_PROFILE:
 		o->profile = arg;
+		break;
+	case KEY_THROTTLE:
+		o->throttle = arg;
 		break;
 	case KEY_PREDICTOR:
 		o->predictor = arg;

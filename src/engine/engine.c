@@ -298,6 +298,8 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
 	e->opts = *opts;
 	if ((rc = tr_setup_open(&e->setup, &e->opts, err)) ||
+		(rc = tr_throttle_init(&e->throttle, opts->throttle, e->setup.plan.n_tier,
+			 &tr_clock_real, err)) ||
 		(rc = tr_tokenizer_new(&e->tok, e->setup.model, err)) ||
 		(rc = check_vocab(e, err)) || (rc = open_machinery(e, err)) ||
 		(rc = open_files(e, err)) || (rc = open_stores(e, err)) ||
@@ -311,6 +313,7 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 		return rc;
 	}
 	tr_io_stats(e->io, &e->io_loaded);
+	tr_io_throttle(e->io, e->throttle.tier[e->setup.plan.n_tier - 1].bytes_per_s);
 	warn_of_settings(e);
 	e->load_ns = tr_now_ns(&tr_clock_real) - start;
 	*out = e;

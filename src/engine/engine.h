@@ -10,6 +10,7 @@
 #include "engine/foresee.h"
 #include "engine/moe.h"
 #include "engine/plan.h"
+#include "engine/throttle.h"
 #include "model/tokenizer.h"
 
 struct tr_engine {
@@ -20,6 +21,7 @@ struct tr_engine {
 	struct tr_ops ops;
 	struct tr_moe_pmem pmem;
 	struct tr_copier copier;
+	struct tr_throttle throttle;
 	struct tr_io *io;
 	struct tr_file *files, *files_paged; /* [n_shard] */
 	struct tr_store *stores[TR_MAX_TIER];

@@ -23,6 +23,7 @@
 #include "engine/moe.h"
 #include "base/mem.h"
 #include "engine/expert_stats.h"
+#include "engine/throttle.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -69,6 +70,7 @@ struct tr_moe {
 	struct tr_cache *cache;
 	const struct tr_catalog *catalog;
 	struct tr_expert_counter *counter;
+	struct tr_throttle *throttle; /* NULL: none */
 	uint32_t n_embd, n_used, n_tok_max;
 	size_t ff_stride, embd_stride; /* floats */
 	size_t hidden_bytes;
@@ -210,6 +212,11 @@ void tr_moe_free(struct tr_moe *m)
 	free(m->missing);
 	free(m->y);
 	free(m);
+}
+
+void tr_moe_throttle(struct tr_moe *m, struct tr_throttle *throttle)
+{
+	m->throttle = throttle;
 }
 
 /* Sorts pairs by expert (counting sort, stable: slots of a group ascend by token). */
@@ -473,6 +480,20 @@ static void run_lanes(struct tr_moe *m, size_t n_row, size_t grain, rows_fn *row
 	tr_pool_each(m->ops.pool, drain_lanes, &job);
 }
 
+/* What has been computed since start is waited for as long as the tiers would have taken. */
+static void hold_back(struct tr_moe *m, uint64_t start)
+{
+	uint64_t bytes[TR_MAX_TIER] = { 0 };
+	size_t i;
+
+	for (i = 0; i < m->n_ready; i++) {
+		const struct tr_handle *h = &m->handles[m->ready[i]];
+
+		bytes[h->tier] += m->catalog->units[h->id].bytes;
+	}
+	tr_throttle_wait(m->throttle, start, bytes);
+}
+
 static void compute_ready(struct tr_moe *m)
 {
 	uint64_t n_ff = m->layer->rows[TR_PART_GATE], n_out = m->layer->rows[TR_PART_DOWN], start;
@@ -486,6 +507,8 @@ static void compute_ready(struct tr_moe *m)
 	start = tr_now_ns(&tr_clock_real);
 	run_lanes(m, n_ff, hidden_grain(m), hidden_rows);
 	run_lanes(m, n_out, part_grain(m, TR_PART_DOWN), down_rows);
+	if (m->throttle)
+		hold_back(m, start);
 	if (m->counter && m->x->n_tok == 1)
 		tr_expert_counter_computed(m->counter, m->handles, m->ready, m->n_ready,
 			tr_now_ns(&tr_clock_real) - start);

@@ -17,6 +17,7 @@
 
 struct tr_moe;
 struct tr_expert_counter;
+struct tr_throttle;
 
 /* What the buffers of tr_moe_new take that grow with the chunk. */
 uint64_t tr_moe_bytes(const struct tr_catalog *catalog, uint32_t n_embd, uint32_t n_tok_max);
@@ -35,6 +36,9 @@ void tr_moe_free(struct tr_moe *moe);
 /* A chunk of n_tok tokens is on its way to a MoE layer (its index among these): begins to read for it if
  * the chunk will use nearly all of its experts. begin() does this for the layer after its own. */
 void tr_moe_expect(struct tr_moe *moe, uint32_t moe_layer, size_t n_tok);
+
+/* Tiers take their time from now on; NULL: as they do by themselves, and at first. */
+void tr_moe_throttle(struct tr_moe *moe, struct tr_throttle *throttle);
 
 /* x: the layer's normalised input. ids[n_tok][n_used] as the router ranked them. */
 int tr_moe_begin(struct tr_moe *moe, uint32_t layer, struct tr_acts *x, const uint32_t *ids,

@@ -102,6 +102,13 @@ static uint64_t walk_memory(const struct walk *w, struct tr_pool *pool, uint64_t
 	return (uint64_t)((double)bytes * 1e9 / (double)taken);
 }
 
+static uint64_t throttled(const struct tr_engine *e, uint32_t tier, uint64_t bytes_per_s)
+{
+	uint64_t most = (uint64_t)e->throttle.tier[tier].bytes_per_s;
+
+	return most ? TR_MIN(most, bytes_per_s) : bytes_per_s;
+}
+
 static int measure_memory(struct tr_engine *e, uint32_t tier, uint64_t ns,
 	struct tr_roofline *out, struct tr_err *err)
 {
@@ -109,7 +116,7 @@ static int measure_memory(struct tr_engine *e, uint32_t tier, uint64_t ns,
 	int rc = collect(&w, e, tier, err);
 
 	if (!rc && w.n)
-		out->can_bytes_per_s = walk_memory(&w, e->pool, ns);
+		out->can_bytes_per_s = throttled(e, tier, walk_memory(&w, e->pool, ns));
 	free(w.grain);
 	return rc;
 }

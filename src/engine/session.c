@@ -43,6 +43,8 @@ static int alloc_run(struct tr_session *s, struct tr_err *err)
 			run->n_tok_max, &e->pmem, run->counter, err);
 		if (rc)
 			return rc;
+		if (e->throttle.memory)
+			tr_moe_throttle(run->moe, &s->e->throttle);
 	}
 	return e->setup.arch->scratch_new(&run->scratch, e->setup.am, run, err);
 }
