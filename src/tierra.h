@@ -591,6 +591,132 @@ struct tr_predictor_info {
 TR_API size_t tr_n_predictor(void);
 TR_API void tr_predictor_info(size_t i, struct tr_predictor_info *out);
 
+/* --- machines --------------------------------------------------------------------------------- */
+
+/* What a machine's memories, disks and kernels give, measured once or known from elsewhere. */
+struct tr_spread {
+	double min, mid, max; /* of repeats; mid is the median */
+};
+
+enum tr_machine_kind { TR_MACHINE_DRAM, TR_MACHINE_PMEM, TR_MACHINE_NVME, TR_MACHINE_VRAM,
+	TR_N_MACHINE_KIND };
+
+#define TR_MAX_MACHINE_TIER   8
+#define TR_MAX_MACHINE_POINT  24
+#define TR_MAX_MACHINE_KERNEL 64
+
+struct tr_machine_point {
+	unsigned n_flight;    /* threads that read a memory; reads of a disk at a time */
+	uint64_t block_bytes; /* of random reads; 0: one after the other */
+	struct tr_spread bytes_per_s;
+};
+
+struct tr_machine_tier {
+	enum tr_machine_kind kind;
+	bool direct;	 /* nothing cached what was measured: DAX, O_DIRECT. Of DRAM always */
+	char path[160];	 /* "" when there is none */
+	uint64_t bytes;	 /* size; 0: not known */
+	struct tr_spread latency_ns; /* one read after the other: a cache line, of a disk 4 KiB */
+	size_t n_point;
+	struct tr_machine_point point[TR_MAX_MACHINE_POINT];
+};
+
+/* All threads multiply rows of a matrix that lies in a tier with one vector. */
+struct tr_machine_kernel {
+	char quant[12];
+	uint32_t tier;
+	struct tr_spread bytes_per_s; /* of weights */
+	struct tr_spread macs_per_s;  /* with 32 vectors at a time; all 0: not measured */
+};
+
+struct tr_machine {
+	char name[64];
+	char source[256]; /* where the figures are from */
+	unsigned n_thread;
+	double bus_bytes_per_s; /* of DRAM and persistent memory together; 0: not limited */
+	double loop_ns;		/* of a parallel loop without work */
+	size_t n_tier;
+	struct tr_machine_tier tier[TR_MAX_MACHINE_TIER];
+	size_t n_kernel;
+	struct tr_machine_kernel kernel[TR_MAX_MACHINE_KERNEL];
+};
+
+struct tr_measure_opts {
+	unsigned n_thread;	  /* default: one per processor */
+	const char *const *pmem;  /* directories */
+	size_t n_pmem;
+	const char *const *disk;  /* files to read from, or directories to write one to */
+	size_t n_disk;
+	const char *const *quant; /* types; n_quant 0: Q4_K, Q6_K, Q8_0 */
+	size_t n_quant;
+	unsigned n_repeat;	  /* default 3 */
+	uint64_t memory_bytes;	  /* read through by each repeat, default 512 MiB: more than caches */
+	uint64_t disk_bytes;	  /* of a file that is written to be read, default 1 GiB */
+	uint64_t ns;		  /* for each disk figure and repeat, default 0.2 s */
+	tr_progress_fn *progress;
+	void *progress_ctx;
+};
+
+TR_API int tr_machine_measure(struct tr_machine *machine, const struct tr_measure_opts *opts,
+	struct tr_err *err);
+
+/* A machine that comes with tierra, or a file when there is none of that name. */
+TR_API int tr_machine_open(struct tr_machine *machine, const char *name, struct tr_err *err);
+TR_API size_t tr_n_machine(void);
+TR_API const struct tr_machine *tr_machine_get(size_t i);
+
+/* JSON, see tierra-tune(1). The caller frees the text. NULL when out of memory. */
+TR_API char *tr_machine_text(const struct tr_machine *machine);
+
+/* --- forecasts -------------------------------------------------------------------------------- */
+
+/* What a machine gives to one model: bytes of weights a second. 0: there is none of that tier. */
+struct tr_speeds {
+	double tier[TR_N_MACHINE_KIND]; /* experts; of a disk whole ones, several at a time */
+	double disk_latency_s;		/* before the first byte */
+	double bus;			/* DRAM and persistent memory together; 0: not limited */
+	double resident;		/* weights that every token uses */
+	double macs;			/* multiply-adds a second with many tokens; 0: not known */
+	double loop_s;
+	unsigned n_thread[TR_N_MACHINE_KIND]; /* that give the most; 0: all */
+};
+
+/* quant: of the experts. A type that was not measured counts as the plain reading of its bytes. */
+TR_API void tr_machine_speeds(const struct tr_machine *machine, const char *quant,
+	uint64_t unit_bytes, unsigned n_used, struct tr_speeds *out);
+
+/* A model in use. */
+struct tr_workload {
+	uint32_t n_layer, n_moe_layer, n_expert, n_used;
+	double unit_bytes, unit_macs;	      /* one expert */
+	double resident_bytes, resident_macs; /* read by every token */
+	double beside_bytes; /* of these, in each MoE layer, what is computed while reads fly */
+	double kv_bytes;     /* read by every token */
+	double share[TR_N_MACHINE_KIND]; /* of uses, by where the expert is; 1 together */
+	double held[TR_N_MACHINE_KIND];	 /* of experts, the same */
+};
+
+struct tr_forecast {
+	double token_s;	     /* the sum of what follows */
+	double lane_s[TR_N_MACHINE_KIND]; /* experts, while this tier was the slowest at it */
+	double bus_s;	     /* the same, when the memory bus was */
+	double disk_wait_s;  /* nothing to compute until a read ends */
+	double arrived_s;    /* experts that came from disk */
+	double resident_s;
+	double kv_s;
+	double loop_s;
+	double lane_busy_s[TR_N_MACHINE_KIND]; /* no part of the sum: tiers work at the same time */
+};
+
+/* One token. Where the experts of a layer lie is drawn by share, independently: the slowest lane of a layer
+ * is later than that of averages. */
+TR_API void tr_forecast_token(const struct tr_workload *w, const struct tr_speeds *s,
+	struct tr_forecast *out);
+
+/* Seconds until n_token of prompt have been read, in chunks of n_batch. */
+TR_API double tr_forecast_prompt(const struct tr_workload *w, const struct tr_speeds *s,
+	uint32_t n_token, uint32_t n_batch);
+
 #ifdef __cplusplus
 }
 #endif

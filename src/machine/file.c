@@ -1,0 +1,203 @@
+/*
+ * file.c - machine profiles as JSON: "format": "tierra-machine", "version": 1.
+ *
+ * Unknown members are ignored, a higher version is refused. Spreads are [min, median, max].
+ */
+#include "base/mem.h"
+#include "machine/machine.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FORMAT "tierra-machine"
+#define NEWEST 1
+
+static json_t *spread_json(const struct tr_spread *s)
+{
+	return json_pack("[fff]", s->min, s->mid, s->max);
+}
+
+static json_t *tier_json(const struct tr_machine_tier *t)
+{
+	json_t *points = json_array();
+
+	for (size_t i = 0; i < t->n_point; i++)
+		json_array_append_new(points,
+			json_pack("{s:i, s:I, s:o}", "n_flight", (int)t->point[i].n_flight,
+				"block_bytes", (json_int_t)t->point[i].block_bytes, "bytes_per_s",
+				spread_json(&t->point[i].bytes_per_s)));
+	return json_pack("{s:s, s:s, s:b, s:I, s:o, s:o}", "kind", tr_machine_kind_name[t->kind],
+		"path", t->path, "direct", (int)t->direct, "bytes", (json_int_t)t->bytes,
+		"latency_ns", spread_json(&t->latency_ns), "points", points);
+}
+
+char *tr_machine_text(const struct tr_machine *m)
+{
+	json_t *tiers = json_array(), *kernels = json_array(), *root;
+	char *text;
+
+	for (size_t i = 0; i < m->n_tier; i++)
+		json_array_append_new(tiers, tier_json(&m->tier[i]));
+	for (size_t i = 0; i < m->n_kernel; i++)
+		json_array_append_new(kernels,
+			json_pack("{s:s, s:i, s:o, s:o}", "quant", m->kernel[i].quant, "tier",
+				(int)m->kernel[i].tier, "bytes_per_s",
+				spread_json(&m->kernel[i].bytes_per_s), "macs_per_s",
+				spread_json(&m->kernel[i].macs_per_s)));
+	root = json_pack("{s:s, s:i, s:s, s:s, s:i, s:f, s:f, s:o, s:o}", "format", FORMAT, "version",
+		NEWEST, "name", m->name, "source", m->source, "n_thread", (int)m->n_thread,
+		"bus_bytes_per_s", m->bus_bytes_per_s, "loop_ns", m->loop_ns, "tiers", tiers,
+		"kernels", kernels);
+	text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
+	json_decref(root);
+	return text;
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+struct reader {
+	const char *name;
+	struct tr_err *err;
+	int rc; /* of the first thing that did not fit */
+};
+
+static void refuse(struct reader *r, const char *where, const char *key, const char *want)
+{
+	if (!r->rc)
+		r->rc = tr_err_set(r->err, TR_E_FORMAT, "machine '%s': %s.%s is not %s", r->name,
+			where, key, want);
+}
+
+static double number(struct reader *r, const json_t *from, const char *where, const char *key)
+{
+	const json_t *v = json_object_get(from, key);
+
+	if (!v)
+		return 0;
+	if (!json_is_number(v) || !(json_number_value(v) >= 0) || json_number_value(v) > 1e18) {
+		refuse(r, where, key, "a number from 0 to 1e18");
+		return 0;
+	}
+	return json_number_value(v);
+}
+
+static void string(struct reader *r, const json_t *from, const char *where, const char *key,
+	char *to, size_t cap)
+{
+	const char *v = json_string_value(json_object_get(from, key));
+
+	if (json_object_get(from, key) && (!v || strlen(v) >= cap))
+		refuse(r, where, key, "a string that fits");
+	else
+		snprintf(to, cap, "%s", v ? v : "");
+}
+
+static struct tr_spread spread(struct reader *r, const json_t *from, const char *where,
+	const char *key)
+{
+	const json_t *v = json_object_get(from, key);
+	double x[3] = { 0 };
+
+	if (!v)
+		return (struct tr_spread){ 0 };
+	for (size_t i = 0; i < 3; i++)
+		x[i] = json_number_value(json_array_get(v, i));
+	if (json_array_size(v) != 3 || !(x[0] >= 0 && x[0] <= x[1] && x[1] <= x[2]))
+		refuse(r, where, key, "[min, median, max]");
+	return (struct tr_spread){ x[0], x[1], x[2] };
+}
+
+static size_t array(struct reader *r, const json_t *from, const char *where, const char *key,
+	size_t most)
+{
+	const json_t *v = json_object_get(from, key);
+	char want[48];
+
+	snprintf(want, sizeof(want), "an array of at most %zu", most);
+	if (v && (!json_is_array(v) || json_array_size(v) > most))
+		refuse(r, where, key, want);
+	return r->rc ? 0 : json_array_size(v);
+}
+
+static void read_tier(struct reader *r, const json_t *from, struct tr_machine_tier *t)
+{
+	const json_t *points = json_object_get(from, "points");
+	char kind[8];
+	int i;
+
+	string(r, from, "tier", "kind", kind, sizeof(kind));
+	for (i = 0; i < TR_N_MACHINE_KIND && strcmp(kind, tr_machine_kind_name[i]) != 0; i++)
+		;
+	if (i == TR_N_MACHINE_KIND)
+		refuse(r, "tier", "kind", "one of: dram, pmem, nvme, vram");
+	t->kind = i;
+	t->direct = json_is_true(json_object_get(from, "direct"));
+	string(r, from, "tier", "path", t->path, sizeof(t->path));
+	t->bytes = (uint64_t)number(r, from, "tier", "bytes");
+	t->latency_ns = spread(r, from, "tier", "latency_ns");
+	t->n_point = array(r, from, "tier", "points", TR_MAX_MACHINE_POINT);
+	for (size_t p = 0; p < t->n_point; p++) {
+		const json_t *at = json_array_get(points, p);
+
+		t->point[p] = (struct tr_machine_point){
+			.n_flight = (unsigned)fmin(number(r, at, "point", "n_flight"), 1e6),
+			.block_bytes = (uint64_t)number(r, at, "point", "block_bytes"),
+			.bytes_per_s = spread(r, at, "point", "bytes_per_s") };
+	}
+}
+
+static void read_kernel(struct reader *r, const json_t *from, struct tr_machine_kernel *k,
+	size_t n_tier)
+{
+	string(r, from, "kernel", "quant", k->quant, sizeof(k->quant));
+	k->tier = (uint32_t)fmin(number(r, from, "kernel", "tier"), 1e6);
+	if (k->tier >= n_tier)
+		refuse(r, "kernel", "tier", "the index of a tier");
+	k->bytes_per_s = spread(r, from, "kernel", "bytes_per_s");
+	k->macs_per_s = spread(r, from, "kernel", "macs_per_s");
+}
+
+static void read_machine(struct reader *r, const json_t *root, struct tr_machine *m)
+{
+	string(r, root, "machine", "name", m->name, sizeof(m->name));
+	string(r, root, "machine", "source", m->source, sizeof(m->source));
+	m->n_thread = (unsigned)fmin(number(r, root, "machine", "n_thread"), 1e6);
+	m->bus_bytes_per_s = number(r, root, "machine", "bus_bytes_per_s");
+	m->loop_ns = number(r, root, "machine", "loop_ns");
+	m->n_tier = array(r, root, "machine", "tiers", TR_MAX_MACHINE_TIER);
+	for (size_t i = 0; i < m->n_tier; i++)
+		read_tier(r, json_array_get(json_object_get(root, "tiers"), i), &m->tier[i]);
+	m->n_kernel = array(r, root, "machine", "kernels", TR_MAX_MACHINE_KERNEL);
+	for (size_t i = 0; i < m->n_kernel; i++)
+		read_kernel(r, json_array_get(json_object_get(root, "kernels"), i), &m->kernel[i],
+			m->n_tier);
+}
+
+int tr_machine_parse(struct tr_machine *m, const char *text, size_t n, const char *name,
+	struct tr_err *err)
+{
+	struct reader r = { .name = name, .err = err };
+	json_error_t why;
+	json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
+	const char *format = json_string_value(json_object_get(root, "format"));
+	json_int_t version = json_integer_value(json_object_get(root, "version"));
+
+	*m = (struct tr_machine){ 0 };
+	if (!root)
+		r.rc = tr_err_set(err, TR_E_FORMAT, "machine '%s': line %d: %s", name, why.line,
+			why.text);
+	else if (!format || strcmp(format, FORMAT) != 0)
+		r.rc = tr_err_set(err, TR_E_FORMAT, "machine '%s': format is '%s', not " FORMAT, name,
+			format ? format : "");
+	else if (version < 1 || version > NEWEST)
+		r.rc = tr_err_set(err, TR_E_UNSUPPORTED,
+			"machine '%s': version %lld, this tierra reads up to %d", name,
+			(long long)version, NEWEST);
+	else
+		read_machine(&r, root, m);
+	json_decref(root);
+	return r.rc;
+}
