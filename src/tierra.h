@@ -591,6 +591,10 @@ struct tr_predictor_info {
 TR_API size_t tr_n_predictor(void);
 TR_API void tr_predictor_info(size_t i, struct tr_predictor_info *out);
 
+/* Bytes of "512M", "96G", or "25%" of whole, as sizes are understood everywhere; what is for the message. */
+TR_API int tr_parse_size(const char *what, const char *text, uint64_t whole, uint64_t *bytes,
+	struct tr_err *err);
+
 /* --- machines --------------------------------------------------------------------------------- */
 
 /* What a machine's memories, disks and kernels give, measured once or known from elsewhere. */

@@ -53,6 +53,12 @@ int tr_opt_size(const char *what, const char *text, uint64_t whole, uint64_t *by
 	return 0;
 }
 
+int tr_parse_size(const char *what, const char *text, uint64_t whole, uint64_t *bytes,
+	struct tr_err *err)
+{
+	return tr_opt_size(what, text, whole, bytes, err);
+}
+
 int tr_opt_u64(const char *what, const char *text, uint64_t lo, uint64_t hi, uint64_t *out,
 	struct tr_err *err)
 {
