@@ -22,12 +22,18 @@ int tr_trace_init(struct tr_trace *t, const struct tr_trace_head *head, struct t
 	return no_memory(err);
 }
 
+void tr_trace_units_fini(struct tr_trace_units *u)
+{
+	free(u->home);
+	free(u->cost);
+	free(u->hot);
+	*u = (struct tr_trace_units){ 0 };
+}
+
 void tr_trace_fini(struct tr_trace *t)
 {
 	free(t->head.layers);
-	free(t->units.home);
-	free(t->units.cost);
-	free(t->units.hot);
+	tr_trace_units_fini(&t->units);
 	free(t->set);
 	free(t->pick);
 	free(t->weight);

@@ -48,6 +48,8 @@ struct tr_trace_units {
 			     * from there were in DRAM from the start as well */
 };
 
+void tr_trace_units_fini(struct tr_trace_units *units);
+
 struct tr_trace_set {
 	uint64_t first_pick; /* into pick, weight: n_pick, tokens one after the other, in router
 				rank */

@@ -331,10 +331,10 @@ struct tr_stats {
 TR_API void tr_engine_stats(const struct tr_engine *engine, struct tr_stats *out);
 
 /* How many of the experts that decoding asked of the DRAM cache were there, beside what lru and
- * Belady's optimum would have had, on the same requests from the same empty cache. Uses
- * in persistent memory are requests as far as DRAM takes copies from there (opts.promote); lru and the
- * optimum copy at every use, and at no cost. The engine keeps the routing of a run
- * up to a bound; when that is reached the later requests are left out of all three figures. */
+ * Belady's optimum would have had, on the same requests from the same start. Uses in persistent memory
+ * are requests if DRAM takes copies from there (opts.promote): lru then copies by the same rule, the
+ * optimum at every use and at no cost. The engine keeps the routing of a run up to a bound; when that is
+ * reached the later requests are left out of all three figures. */
 struct tr_shares {
 	uint64_t capacity;	   /* experts that fit the cache */
 	uint64_t n_request;	   /* uses by decoding: one token at a time */

@@ -65,7 +65,8 @@ counts_add_up()
 	holds 'all(sum(by_tier(j, "hits", t["name"]) + by_tier(j, "prefill_hits", t["name"])) ==
 		t["hits"] for t in j["tiers"][:-1])' "$dir/run.json"
 	holds 'sum(flat(j, "evictions")) == j["run"]["engine"]["evictions"]' "$dir/run.json"
-	holds 'sum(flat(j, "loads")) == j["tiers"][-1]["hits"]' "$dir/run.json"
+	holds 'sum(flat(j, "loads")) == j["tiers"][-1]["hits"] + j["run"]["engine"]["promotions"]' \
+		"$dir/run.json"
 	holds 'sum(flat(j, "uses")) == j["tokens"]["decode"] * j["model"]["n_expert_used"] *
 		j["model"]["n_moe_layer"]' "$dir/run.json"
 	holds 'sum(flat(j, "prefill_uses")) == j["tokens"]["prefill"] *
@@ -96,6 +97,9 @@ shares_are_of_the_same_requests()
 			"$dir/out" "$dir/run"
 	done
 	record --dram 10% --policy lru --pmem "$dir/pmem:6M"
+	holds '0 < j["engine"]["promotions"] and j["shares"]["requests"] == 23 * 20 and
+		j["shares"]["hits"] == j["shares"]["lru_hits"] <= j["shares"]["belady_hits"]' "$dir/run"
+	record --dram 10% --policy lru --pmem "$dir/pmem:6M" --promote off
 	holds 'j["shares"]["hits"] == j["shares"]["lru_hits"] <= j["shares"]["belady_hits"] and
 		0 < j["shares"]["requests"] < 23 * 20' "$dir/run"
 	record --dram 25% --policy lfu

@@ -152,25 +152,47 @@ static void name_model(const struct tr_engine *e, char *name, size_t cap)
 	snprintf(name, cap, "%s", slash ? slash + 1 : path);
 }
 
-/* What a replay must know of the units, unless all are alike. */
-static int trace_units(struct tr_engine *e, struct tr_err *err)
+int tr_engine_trace_units(const struct tr_engine *e, struct tr_trace_units *out, struct tr_err *err)
 {
 	const struct tr_setup *s = &e->setup;
 	size_t n_unit = s->catalog->n_unit;
-	struct tr_trace_units units = { .cost = s->miss_cost, .hot = s->hot, .n_hot = s->n_hot,
-		.n_promote = s->n_promote };
-	bool alike = !s->n_hot;
 
-	units.home = tr_calloc(n_unit, sizeof(*units.home));
-	if (!units.home)
+	*out = (struct tr_trace_units){ .home = tr_calloc(n_unit, sizeof(*out->home)),
+		.cost = tr_calloc(n_unit, sizeof(*out->cost)),
+		.hot = tr_calloc(TR_MAX(s->n_hot, 1u), sizeof(*out->hot)),
+		.n_hot = s->n_hot,
+		.n_promote = s->n_promote };
+	if (!out->home || !out->cost || !out->hot) {
+		tr_trace_units_fini(out);
 		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
-	for (size_t i = 0; i < n_unit; i++) {
-		units.home[i] = s->home[i] == TR_HOME_FILE ? 0 : (uint8_t)(1 + s->home[i]);
-		alike = alike && !units.home[i] && s->miss_cost[i] == 1;
 	}
-	if (!alike)
+	for (size_t i = 0; i < n_unit; i++)
+		out->home[i] = s->home[i] == TR_HOME_FILE ? 0 : (uint8_t)(1 + s->home[i]);
+	memcpy(out->cost, s->miss_cost, n_unit * sizeof(*out->cost));
+	if (s->n_hot)
+		memcpy(out->hot, s->hot, s->n_hot * sizeof(*out->hot));
+	return 0;
+}
+
+static bool are_alike(const struct tr_trace_units *units, size_t n_unit)
+{
+	for (size_t i = 0; i < n_unit; i++)
+		if (units->home[i] || units->cost[i] != 1)
+			return false;
+	return !units->n_hot;
+}
+
+/* Writes what a replay must know of the units, unless all are alike. */
+static int trace_units(struct tr_engine *e, struct tr_err *err)
+{
+	struct tr_trace_units units;
+	int rc = tr_engine_trace_units(e, &units, err);
+
+	if (rc)
+		return rc;
+	if (!are_alike(&units, e->setup.catalog->n_unit))
 		tr_trace_write_units(e->trace, &units);
-	free(units.home);
+	tr_trace_units_fini(&units);
 	return 0;
 }
 

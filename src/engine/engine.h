@@ -37,5 +37,7 @@ struct tr_engine {
 
 /* What the engine's model is, for a trace. The caller frees layers, NULL when out of memory. */
 struct tr_trace_head tr_engine_trace_head(const struct tr_engine *e);
+/* What the engine knew of its experts at the start; tr_trace_units_fini frees it. */
+int tr_engine_trace_units(const struct tr_engine *e, struct tr_trace_units *out, struct tr_err *err);
 
 #endif

@@ -27,23 +27,6 @@ static int replay_log(const struct tr_trace *t, struct tr_shares *out, struct tr
 	return rc;
 }
 
-/* A warm start is one for lru and the optimum as well. */
-static int begin_warm(const struct tr_engine *e, struct tr_trace *t, struct tr_err *err)
-{
-	const struct tr_setup *s = &e->setup;
-	struct tr_trace_units *u = &t->units;
-
-	if (!s->n_hot)
-		return 0;
-	u->hot = tr_calloc(s->n_hot, sizeof(*u->hot));
-	if (!u->hot)
-		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
-	for (uint32_t i = 0; i < s->n_hot; i++)
-		if (s->n_promote || s->home[s->hot[i]] == TR_HOME_FILE)
-			u->hot[u->n_hot++] = s->hot[i];
-	return 0;
-}
-
 int tr_engine_shares(const struct tr_engine *e, uint64_t max_request, struct tr_shares *out,
 	struct tr_err *err)
 {
@@ -63,7 +46,7 @@ int tr_engine_shares(const struct tr_engine *e, uint64_t max_request, struct tr_
 		return rc;
 	out->capacity = n_keep(e);
 	out->n_request_run = e->counter->log.n_request_run;
-	rc = begin_warm(e, &t, err);
+	rc = tr_engine_trace_units(e, &t.units, err);
 	if (!rc)
 		rc = replay_log(&t, out, err);
 	tr_trace_fini(&t);
