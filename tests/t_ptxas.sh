@@ -8,7 +8,7 @@ src=${TR_SRCDIR:-$here/..}/cuda
 
 if [ ! -f "$log" ]; then
 	echo "1..0 # SKIP built without nvcc"
-	exit 77
+	exit 0
 fi
 
 # KERNEL ARCH, one line each
