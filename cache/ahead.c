@@ -68,11 +68,6 @@ static struct tr_entry *entry(struct tr_cache *c, uint32_t id)
 	return &c->entries.entry[id];
 }
 
-static struct tr_load *load_of(struct tr_cache *c, uint32_t id)
-{
-	return &c->loads.load[entry(c, id)->slot];
-}
-
 static bool same_layer(const struct tr_cache *c, uint32_t a, uint32_t b)
 {
 	return c->cfg.catalog->units[a].layer == c->cfg.catalog->units[b].layer;
@@ -104,7 +99,7 @@ static bool cancel_at(struct tr_cache *c, uint32_t i)
 {
 	uint32_t id = c->ahead.due[i];
 
-	if (entry(c, id)->state != TR_ENTRY_LOADING || !tr_load_cancel(&c->loads, load_of(c, id)))
+	if (entry(c, id)->state != TR_ENTRY_LOADING || !tr_load_cancel(&c->loads, tr_cache_load_of(c, id)))
 		return false;
 	settle_at(c, i, TR_PREFETCH_CANCELLED);
 	tr_entries_arrive(&c->entries, id);
@@ -130,7 +125,7 @@ void tr_ahead_note_use(struct tr_cache *c, uint32_t id)
 		tr_prefetch_rescue(&c->ahead.control);
 	tr_entries_arrive(&c->entries, id);
 	if (loading)
-		tr_load_promote(&c->loads, load_of(c, id));
+		tr_load_promote(&c->loads, tr_cache_load_of(c, id));
 }
 
 void tr_ahead_note_unused(void *cache, uint32_t id)
@@ -253,7 +248,7 @@ static bool read_ahead(struct tr_cache *c, uint32_t id, float given)
 	a->due[a->n_due++] = id;
 	a->n_flying++;
 	tr_cache_read(c, id, TR_IO_BACKGROUND);
-	load_of(c, id)->ahead = true;
+	tr_cache_load_of(c, id)->ahead = true;
 	tr_entries_begin_load(&c->entries, id);
 	return true;
 }
@@ -323,7 +318,7 @@ int tr_ahead_check(struct tr_cache *c, struct tr_err *err)
 		if (!tr_entry_is_due(entry(c, a->due[i])))
 			return tr_err_set(err, TR_E_INVALID, "unit %u is not due", a->due[i]);
 	for (uint32_t id = 0; id < c->n_unit; id++)
-		n_flying += entry(c, id)->state == TR_ENTRY_LOADING && load_of(c, id)->ahead;
+		n_flying += entry(c, id)->state == TR_ENTRY_LOADING && tr_cache_load_of(c, id)->ahead;
 	if (n_flying != a->n_flying)
 		return tr_err_set(err, TR_E_INVALID, "%u reads ahead in flight, counted %u",
 			n_flying, a->n_flying);

@@ -92,9 +92,8 @@ int tr_fill_init(struct tr_cache *c, struct tr_err *err)
 	for (; f->n_thread < TR_FILL_THREADS; f->n_thread++) {
 		int rc = pthread_create(&f->thread[f->n_thread], NULL, fill_main, c);
 
-		if (rc) {
+		if (rc)
 			return tr_err_sys(err, rc, "expert cache: no thread to prepare memory");
-		}
 	}
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include "cache/entry.h"
 #include "cache/load.h"
 #include "cache/order.h"
+#include "cache/place.h"
 #include "cache/prefetch.h"
 
 struct use_counts {
@@ -76,6 +77,18 @@ struct tr_cache {
 /* The tier of persistent memory that has the unit, and where; 0: none. Without the lock, since a first
  * touch checks a checksum. */
 uint32_t tr_cache_find(struct tr_cache *c, uint32_t id, const void *part[TR_N_PART]);
+
+/* Its home is the model file. */
+static inline bool tr_cache_is_in_file(const struct tr_cache *c, uint32_t id)
+{
+	return !c->cfg.home || c->cfg.home[id] == TR_HOME_FILE;
+}
+
+/* The load of the slot that its entry has. */
+static inline struct tr_load *tr_cache_load_of(struct tr_cache *c, uint32_t id)
+{
+	return &c->loads.load[c->entries.entry[id].slot];
+}
 
 /* The slot that its entry has. */
 void *tr_cache_slot(struct tr_cache *c, uint32_t id);

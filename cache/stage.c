@@ -21,7 +21,6 @@
  */
 #include "base/mem.h"
 #include "cache/inside.h"
-#include "cache/place.h"
 
 static struct tr_load *load_in(struct tr_cache *c, uint32_t slot)
 {
@@ -35,9 +34,7 @@ void tr_cache_stage(struct tr_cache *c, uint32_t first, uint32_t n)
 	for (uint32_t id = first; id < first + n; id++) {
 		uint32_t slot;
 
-		if (c->cfg.home && c->cfg.home[id] != TR_HOME_FILE)
-			continue;
-		if (!tr_entries_stage(&c->entries, id))
+		if (!tr_cache_is_in_file(c, id) || !tr_entries_stage(&c->entries, id))
 			continue;
 		slot = c->entries.stage[c->entries.n_staged - 1].slot;
 		tr_cache_read_into(c, slot, id, TR_IO_BACKGROUND);
@@ -60,7 +57,7 @@ static void adopt(struct tr_cache *c, struct tr_load *load)
 
 void tr_stage_begin_load(struct tr_cache *c, uint32_t id, enum tr_io_prio prio)
 {
-	struct tr_load *load = load_in(c, c->entries.entry[id].slot);
+	struct tr_load *load = tr_cache_load_of(c, id);
 	bool staged = load->staged;
 
 	load->staged = false;

@@ -11,31 +11,21 @@
 
 #include <stdlib.h>
 
-static bool is_in_file(const struct tr_cache *c, uint32_t id)
-{
-	return !c->cfg.home || c->cfg.home[id] == TR_HOME_FILE;
-}
-
 /* The hot units that may be in DRAM, in their order. */
 static uint32_t pick(const struct tr_cache *c, uint32_t *ids)
 {
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < c->cfg.n_hot; i++)
-		if (c->entries.promote.cfg.n_max || is_in_file(c, c->cfg.hot[i]))
+		if (c->entries.promote.cfg.n_max || tr_cache_is_in_file(c, c->cfg.hot[i]))
 			ids[n++] = c->cfg.hot[i];
 	return n;
-}
-
-static struct tr_load *load_of(struct tr_cache *c, uint32_t id)
-{
-	return &c->loads.load[c->entries.entry[id].slot];
 }
 
 static void begin_read(struct tr_cache *c, uint32_t id)
 {
 	tr_cache_read(c, id, TR_IO_DEMAND);
-	load_of(c, id)->warm = true;
+	tr_cache_load_of(c, id)->warm = true;
 	tr_entries_begin_load(&c->entries, id);
 }
 
@@ -47,7 +37,7 @@ static uint64_t begin(struct tr_cache *c, uint32_t *ids, uint32_t *n)
 
 	for (uint32_t i = 0; i < *n; i++) {
 		bytes += c->cfg.catalog->units[ids[i]].bytes;
-		if (is_in_file(c, ids[i]))
+		if (tr_cache_is_in_file(c, ids[i]))
 			begin_read(c, ids[i]);
 		else
 			ids[n_copy++] = ids[i];
