@@ -7,7 +7,6 @@
 #include "tools/inspect.h"
 #include "tools/report.h"
 
-#include <errno.h>
 #include <string.h>
 
 enum {
@@ -102,16 +101,9 @@ static int print_json(const struct tr_inspect *in)
 
 static int print(const struct args *a, const struct tr_inspect *in)
 {
-	if (a->json) {
-		if (print_json(in) == 0)
-			return TR_EXIT_OK;
-	} else {
+	if (!a->json)
 		print_text(a, in);
-		if (!ferror(stdout) && !fflush(stdout))
-			return TR_EXIT_OK;
-	}
-	tr_tool_error("standard output: %s", strerror(errno));
-	return TR_EXIT_ERROR;
+	return tr_tool_end_output(a->json ? print_json(in) : 0);
 }
 
 static int run(int argc, char **argv)

@@ -128,10 +128,7 @@ static int print(const struct simulation *s)
 	} else {
 		tr_simulate_print_table(&s->rows, stdout);
 	}
-	if (!rc && !ferror(stdout) && !fflush(stdout))
-		return TR_EXIT_OK;
-	tr_tool_error("standard output: %s", strerror(errno));
-	return TR_EXIT_ERROR;
+	return tr_tool_end_output(rc);
 }
 
 static int run(int argc, char **argv)

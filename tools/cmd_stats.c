@@ -4,7 +4,6 @@
 #include "tools/stats.h"
 #include "tools/tool.h"
 
-#include <errno.h>
 #include <string.h>
 
 struct command {
@@ -113,10 +112,7 @@ static int finish(struct command *c)
 		rc = root ? tr_json_write(root, stdout) : -1;
 		json_decref(root);
 	}
-	if (!rc && !ferror(stdout) && !fflush(stdout))
-		return TR_EXIT_OK;
-	tr_tool_error("standard output: %s", strerror(errno));
-	return TR_EXIT_ERROR;
+	return tr_tool_end_output(rc);
 }
 
 static int run(int argc, char **argv)

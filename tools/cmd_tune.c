@@ -354,11 +354,7 @@ static int tune(struct tuning *t)
 	warn(t);
 	if (!t->args.json)
 		print_text(t);
-	if ((t->args.json && print_json(t)) || ferror(stdout) || fflush(stdout)) {
-		tr_tool_error("standard output: %s", strerror(errno));
-		return TR_EXIT_ERROR;
-	}
-	return TR_EXIT_OK;
+	return tr_tool_end_output(t->args.json ? print_json(t) : 0);
 }
 
 static int run(int argc, char **argv)

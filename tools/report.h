@@ -54,4 +54,8 @@ int tr_json_write(const json_t *value, FILE *out);
 /* A string; bytes that are not UTF-8 become U+FFFD. */
 json_t *tr_json_text(const char *text, size_t text_bytes);
 
+/* Members of an object; what is absent or of another type is 0 or "". A negative number is 0. */
+uint64_t tr_json_get_u64(const json_t *from, const char *key);
+void tr_json_get_text(const json_t *from, const char *key, char *to, size_t cap);
+
 #endif

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-static uint64_t get_u64(const json_t *from, const char *key)
+uint64_t tr_json_get_u64(const json_t *from, const char *key)
 {
 	json_int_t v = json_integer_value(json_object_get(from, key));
 
@@ -23,7 +23,7 @@ static uint64_t get_ns(const json_t *from, const char *key)
 	return ms > 0 && ms < 1e15 ? (uint64_t)(ms * 1e6) : 0;
 }
 
-static void get_text(const json_t *from, const char *key, char *to, size_t cap)
+void tr_json_get_text(const json_t *from, const char *key, char *to, size_t cap)
 {
 	const char *text = json_string_value(json_object_get(from, key));
 
@@ -32,25 +32,25 @@ static void get_text(const json_t *from, const char *key, char *to, size_t cap)
 
 static void read_prefetch(const json_t *j, struct tr_prefetch_stats *p)
 {
-	get_text(j, "mode", p->mode, sizeof(p->mode));
+	tr_json_get_text(j, "mode", p->mode, sizeof(p->mode));
 	p->on = json_is_true(json_object_get(j, "on"));
-	p->issued = get_u64(j, "issued");
-	p->useful = get_u64(j, "useful");
-	p->late = get_u64(j, "late");
-	p->wasted = get_u64(j, "wasted");
-	p->wasted_bytes = get_u64(j, "wasted_bytes");
-	p->cancelled = get_u64(j, "cancelled");
-	p->tokens = get_u64(j, "tokens");
-	p->tokens_on = get_u64(j, "tokens_on");
-	p->comparisons = get_u64(j, "comparisons");
+	p->issued = tr_json_get_u64(j, "issued");
+	p->useful = tr_json_get_u64(j, "useful");
+	p->late = tr_json_get_u64(j, "late");
+	p->wasted = tr_json_get_u64(j, "wasted");
+	p->wasted_bytes = tr_json_get_u64(j, "wasted_bytes");
+	p->cancelled = tr_json_get_u64(j, "cancelled");
+	p->tokens = tr_json_get_u64(j, "tokens");
+	p->tokens_on = tr_json_get_u64(j, "tokens_on");
+	p->comparisons = tr_json_get_u64(j, "comparisons");
 	p->on_ns = get_ns(j, "token_ms_on");
 	p->off_ns = get_ns(j, "token_ms_off");
 }
 
 static void read_predictor(const json_t *j, struct tr_predictor_stats *p)
 {
-	get_text(j, "name", p->name, sizeof(p->name));
-	p->visits = get_u64(j, "visits");
+	tr_json_get_text(j, "name", p->name, sizeof(p->name));
+	p->visits = tr_json_get_u64(j, "visits");
 	p->recall = get_f64(j, "recall");
 	p->recall_wide = get_f64(j, "recall_wide");
 	p->precision = get_f64(j, "precision");
@@ -61,21 +61,21 @@ static void read_predictor(const json_t *j, struct tr_predictor_stats *p)
 
 static void read_shares(const json_t *j, struct tr_shares *s)
 {
-	s->capacity = get_u64(j, "capacity_experts");
-	s->n_request = get_u64(j, "requests");
-	s->n_request_run = get_u64(j, "requests_of_run");
-	s->n_hit = get_u64(j, "hits");
-	s->n_hit_lru = get_u64(j, "lru_hits");
-	s->n_hit_optimum = get_u64(j, "belady_hits");
+	s->capacity = tr_json_get_u64(j, "capacity_experts");
+	s->n_request = tr_json_get_u64(j, "requests");
+	s->n_request_run = tr_json_get_u64(j, "requests_of_run");
+	s->n_hit = tr_json_get_u64(j, "hits");
+	s->n_hit_lru = tr_json_get_u64(j, "lru_hits");
+	s->n_hit_optimum = tr_json_get_u64(j, "belady_hits");
 }
 
 static void read_roofline(const json_t *j, struct tr_roofline *r)
 {
-	get_text(j, "name", r->name, sizeof(r->name));
-	r->bytes = get_u64(j, "bytes");
+	tr_json_get_text(j, "name", r->name, sizeof(r->name));
+	r->bytes = tr_json_get_u64(j, "bytes");
 	r->busy_ns = get_ns(j, "busy_ms");
-	r->got_bytes_per_s = get_u64(j, "bytes_per_s");
-	r->can_bytes_per_s = get_u64(j, "reader_bytes_per_s");
+	r->got_bytes_per_s = tr_json_get_u64(j, "bytes_per_s");
+	r->can_bytes_per_s = tr_json_get_u64(j, "reader_bytes_per_s");
 }
 
 void tr_report_read_run(const json_t *from, struct tr_report *r)

@@ -130,13 +130,6 @@ static uint64_t get_count(struct reader *r, const json_t *from, const char *wher
 	return 0;
 }
 
-static void get_text(const json_t *from, const char *key, char *to, size_t cap)
-{
-	const char *text = json_string_value(json_object_get(from, key));
-
-	snprintf(to, cap, "%s", text ? text : "");
-}
-
 /* An array of n; false when it is absent, which only what is required may not be. */
 static bool has_array(struct reader *r, const json_t *v, size_t layer, const char *key, size_t n,
 	bool required)
@@ -220,13 +213,6 @@ static void get_layer(struct reader *r, const json_t *from, size_t l, struct tr_
 			(unsigned long long)again, (unsigned long long)uses);
 }
 
-static uint64_t ns_of(const json_t *tier)
-{
-	json_int_t v = json_integer_value(json_object_get(tier, "wait_ns"));
-
-	return v > 0 ? (uint64_t)v : 0;
-}
-
 static void get_tiers(struct reader *r, const json_t *tiers, struct tr_expert_stats *shape)
 {
 	const json_t *v;
@@ -239,15 +225,15 @@ static void get_tiers(struct reader *r, const json_t *tiers, struct tr_expert_st
 	json_array_foreach(tiers, i, v) {
 		struct tr_tier_stats *t = &shape->tier[shape->n_tier++];
 
-		get_text(v, "name", t->name, sizeof(t->name));
-		get_text(v, "policy", t->policy, sizeof(t->policy));
+		tr_json_get_text(v, "name", t->name, sizeof(t->name));
+		tr_json_get_text(v, "policy", t->policy, sizeof(t->policy));
 		t->capacity_bytes = get_count(r, v, "tiers[]", "capacity_bytes", INT64_MAX, 0);
 		t->used_bytes = get_count(r, v, "tiers[]", "used_bytes", INT64_MAX, 0);
 		t->hits = get_count(r, v, "tiers[]", "hits", INT64_MAX, 0);
 		t->misses = get_count(r, v, "tiers[]", "misses", INT64_MAX, 0);
 		t->joins = get_count(r, v, "tiers[]", "joins", INT64_MAX, 0);
 		t->bytes = get_count(r, v, "tiers[]", "bytes", INT64_MAX, 0);
-		t->wait_ns = ns_of(v);
+		t->wait_ns = tr_json_get_u64(v, "wait_ns");
 	}
 }
 
@@ -265,8 +251,8 @@ static void get_shape(struct reader *r, const json_t *root, struct tr_expert_sta
 	else if (version < 1 || version > TR_STATS_VERSION)
 		refuse(r, "version %" JSON_INTEGER_FORMAT ": at most %d is understood", version,
 			TR_STATS_VERSION);
-	get_text(model, "name", shape->model, sizeof(shape->model));
-	get_text(model, "fingerprint", shape->fingerprint, sizeof(shape->fingerprint));
+	tr_json_get_text(model, "name", shape->model, sizeof(shape->model));
+	tr_json_get_text(model, "fingerprint", shape->fingerprint, sizeof(shape->fingerprint));
 	shape->n_layer = (uint32_t)get_count(r, model, "model", "n_layer", UINT32_MAX - 1, 0);
 	shape->n_moe_layer = (uint32_t)get_count(r, model, "model", "n_moe_layer", 65536, -1);
 	shape->n_expert = (uint32_t)get_count(r, model, "model", "n_expert", 65535, -1);

@@ -2,9 +2,11 @@
  * progress line (progress.c), so on a terminal each message first clears the line it lands on. */
 #include "tools/tool.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -61,6 +63,14 @@ int tr_tool_fail(const struct tr_err *err)
 		return TR_EXIT_INTERRUPTED;
 	tr_tool_error("%s", err->msg);
 	return err->code == TR_E_INVALID ? TR_EXIT_USAGE : TR_EXIT_ERROR;
+}
+
+int tr_tool_end_output(int failed)
+{
+	if (!failed && !ferror(stdout) && !fflush(stdout))
+		return TR_EXIT_OK;
+	tr_tool_error("standard output: %s", strerror(errno));
+	return TR_EXIT_ERROR;
 }
 
 static void *check(void *p, size_t n, size_t size)

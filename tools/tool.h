@@ -36,6 +36,10 @@ void tr_tool_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Prints the message of err (none for an interruption) and returns the exit code that fits. */
 int tr_tool_fail(const struct tr_err *err);
 
+/* Flushes standard output and returns the exit code: an error, with its message, when something did not
+ * get there or writing it failed before (not 0). */
+int tr_tool_end_output(int failed);
+
 /* As calloc, realloc; the process ends with a message when memory does. */
 void *tr_tool_calloc(size_t n, size_t size);
 void *tr_tool_realloc(void *p, size_t n, size_t size);
