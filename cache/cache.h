@@ -97,8 +97,9 @@ uint64_t tr_cache_slot_bytes_for(const struct tr_catalog *catalog, uint32_t alig
 
 /*
  * Before the first acquire: brings in the hot units, as many as may be kept. Those in persistent memory
- * are copied, or left there when n_promote is 0. They are no uses and no misses. Blocks; progress is told of phase "warm" and may end it with
- * TR_E_INTERRUPTED. The policy `none` keeps nothing, so nothing is read.
+ * are copied, or left there when n_promote is 0. They are no uses and no misses. Blocks; progress is
+ * told of phase "warm" and may end it with TR_E_INTERRUPTED. The policy `none` keeps nothing, so nothing
+ * is read.
  */
 int tr_cache_warm(struct tr_cache *cache, tr_progress_fn *progress, void *ctx, struct tr_err *err);
 
