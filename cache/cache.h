@@ -168,6 +168,11 @@ void tr_cache_stats(const struct tr_cache *cache, struct tr_stats *out);
  * times it left. */
 void tr_cache_unit_counts(const struct tr_cache *cache, uint64_t *loads, uint64_t *evictions);
 
+/* When the reads that brought the unit of a READY handle of DRAM were asked for and when the last of
+ * them arrived, by cfg.clock; false, and 0, when it came otherwise. */
+bool tr_cache_read_time(struct tr_cache *cache, const struct tr_handle *handle, uint64_t *begin_ns,
+	uint64_t *end_ns);
+
 /* Where the parts of a unit lie if that tier (as in a handle) has it now. Counts nothing and pins
  * nothing: they stay until the next acquire, prefetch or release. */
 bool tr_cache_peek(struct tr_cache *cache, uint32_t tier, uint32_t id, const void *part[TR_N_PART]);

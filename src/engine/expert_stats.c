@@ -81,8 +81,12 @@ void tr_expert_counter_acquired(struct tr_expert_counter *c, uint32_t moe_layer,
 	struct tr_expert_stats *s = c->stats;
 	uint64_t **hits = scan ? s->prefill_hits : s->hits;
 
-	for (size_t i = 0; i < n; i++)
-		hits[serving_tier(s, &handles[i])][handles[i].id]++;
+	for (size_t i = 0; i < n; i++) {
+		size_t t = serving_tier(s, &handles[i]);
+
+		hits[t][handles[i].id]++;
+		c->served[t] += !scan;
+	}
 	tr_route_log_add(&c->log, moe_layer, c->catalog->moe_layers[moe_layer].first_unit, handles,
 		n, scan);
 }

@@ -18,6 +18,7 @@
 struct tr_moe;
 struct tr_expert_counter;
 struct tr_throttle;
+struct tr_timeline;
 
 /* What the buffers of tr_moe_new take that grow with the chunk. */
 uint64_t tr_moe_bytes(const struct tr_catalog *catalog, uint32_t n_embd, uint32_t n_tok_max);
@@ -39,6 +40,9 @@ void tr_moe_expect(struct tr_moe *moe, uint32_t moe_layer, size_t n_tok);
 
 /* Tiers take their time from now on; NULL: as they do by themselves, and at first. */
 void tr_moe_throttle(struct tr_moe *moe, struct tr_throttle *throttle);
+
+/* Is told what a token spends its time on, from now on; NULL: nobody is, and at first. */
+void tr_moe_timeline(struct tr_moe *moe, struct tr_timeline *timeline);
 
 /* x: the layer's normalised input. ids[n_tok][n_used] as the router ranked them. */
 int tr_moe_begin(struct tr_moe *moe, uint32_t layer, struct tr_acts *x, const uint32_t *ids,
