@@ -198,6 +198,68 @@ browser_shows_hostile_text()
 	if grep -q '<title>5' "$dir/hostile.dom"; then return 1; fi
 }
 
+# A script of the test points at things and chooses everything there is to choose.
+pointing_tells_numbers()
+{
+	sed '/<\/body>/d; /<\/html>/d' "$dir/run.html" >"$dir/point.html"
+	cat >>"$dir/point.html" <<-'END'
+	<script>
+	const told = document.body.appendChild(document.createElement("pre"));
+	told.id = "told";
+	function point(e, x, y) {
+		const r = e.getBoundingClientRect();
+		e.dispatchEvent(new PointerEvent("pointermove", { clientX: r.left + x, clientY: r.top + y }));
+		told.textContent += document.getElementById("tip").textContent + "\n--\n";
+	}
+	const heat = document.getElementById("heat"), size = heat.getBoundingClientRect();
+	point(heat, size.width * 7.5 / 64, size.height * 2.5 / 5);
+	point(document.querySelector("#lanes rect"), 1, 1);
+	for (const pane of document.querySelectorAll("rect[fill=transparent]"))
+		point(pane, 1, 9);
+	for (let i = 0; i < document.querySelectorAll("select").length; i++) {
+		const n = document.querySelectorAll("select")[i].length;
+		for (let k = 0; k < n; k++) {
+			const s = document.querySelectorAll("select")[i];
+			s.value = k;
+			s.dispatchEvent(new Event("change"));
+			point(heat, 2, 2);
+		}
+	}
+	heat.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown" }));
+	heat.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown" }));
+	told.textContent += "key: " + document.getElementById("tip").textContent + "\n--\n";
+	</script>
+	END
+	dom point
+	python3 - "$dir/point.dom" "$dir/run.json" <<-'END'
+	import html, json, re, sys
+	page = open(sys.argv[1], encoding="utf-8").read()
+	told = html.unescape(re.search(r'<pre id="told">(.*?)</pre>', page, re.S).group(1)).split("\n--\n")
+	run = json.load(open(sys.argv[2]))
+	layer = run["layers"][2]
+	text = told[0].replace(",", "")
+	assert text.startswith("layer 3 expert 7\nactivations: %d " % layer["uses"][7]), told[0]
+	for tier, hits in layer["hits"].items():
+	    assert "served by %s: %d" % (tier, hits[7]) in text, told[0]
+	assert "loads: %d" % layer["loads"][7] in text and "evictions: %d" % layer["evictions"][7] in text
+	assert re.match(r"layer 0\n(attention|other)\n", told[1]), told[1]
+	assert told[2].startswith("tokens 1 to ") and "dram: " in told[2], told[2]
+	assert any("tokens ago" in t for t in told) and any("lru: " in t for t in told)
+	assert told[-2].startswith("key: layer 2, expert "), told[-2]
+	assert len(told) > 20, len(told)
+	END
+}
+
+# Without a token decoded, and all experts in DRAM.
+a_short_run_has_a_page()
+{
+	run 0 generate -m "$model" -p "The quick brown fox" -n 0 --dram 100% -q --stats "$dir/short.html"
+	dom short
+	grep -q 'data-failed="0"' "$dir/short.dom"
+	sed 's/<script>.*//; /^"use strict"/,/<\/script>/d' "$dir/short.dom" >"$dir/body"
+	if grep -n 'NaN\|Infinity\|undefined' "$dir/body"; then return 1; fi
+}
+
 pictures_have_content()
 {
 	picture run light 20
@@ -244,7 +306,7 @@ test_that "both themes can be read" check contrast "$dir/run.html"
 test_that "a page of a trace has miss-ratio curves" trace_has_curves
 test_that "mistakes are named" mistakes
 chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome)
-for name in browser_draws_all_parts browser_draws_a_large_model browser_shows_hostile_text \
+for name in pointing_tells_numbers a_short_run_has_a_page browser_draws_all_parts browser_draws_a_large_model browser_shows_hostile_text \
 	browser_takes_what_there_is pictures_have_content; do
 	title=$(echo "$name" | tr _ ' ')
 	if [ -n "$chromium" ]; then

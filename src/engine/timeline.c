@@ -99,7 +99,7 @@ static void note_history(struct tr_timeline *t, uint64_t ns, const uint64_t *ser
 
 static void copy_token(struct tr_token_spans *to, const struct tr_token_spans *from)
 {
-	struct tr_span *span = tr_calloc(from->n_span, sizeof(*span));
+	struct tr_span *span = from->n_span ? tr_calloc(from->n_span, sizeof(*span)) : NULL;
 
 	if (!span)
 		return;
