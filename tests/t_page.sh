@@ -169,8 +169,6 @@ browser_draws_all_parts()
 	test "$(grep -o '<polyline' "$dir/run.dom" | wc -l)" -ge 8
 	grep -q 'share of uses served' "$dir/run.dom"
 	grep -q 'ms since the token began' "$dir/run.dom"
-	grep -q 'waiting for reads' "$dir/run.dom"
-	grep -q 'reads in flight' "$dir/run.dom"
 	grep -q 'cache, of all 320 experts' "$dir/run.dom"
 	grep -q "Belady's optimum" "$dir/run.dom"
 	grep -q 'Roofline' "$dir/run.dom"
@@ -179,6 +177,9 @@ browser_draws_all_parts()
 browser_draws_a_large_model()
 {
 	drawn big 23040
+	grep -q '>waiting for reads<' "$dir/big.dom"
+	grep -q '>reads in flight<' "$dir/big.dom"
+	grep -q '>experts in pmem:/mnt/pmem0<' "$dir/big.dom"
 	python3 - "$dir/big.dom" <<-'END'
 	import re, sys
 	page = open(sys.argv[1], encoding="utf-8").read()

@@ -2,9 +2,9 @@
  * curves.c - misses against cache size, policy by policy, by replaying requests.
  *
  * Every point is a replay of its own, exact as any other; so the number of requests is cut to what
- * the time is likely to allow, and when it is over the rest of the points stay unknown. Every other
- * size comes first, all policies of a size together: what is cut short is a coarse picture, not
- * half of one.
+ * the time is likely to allow, and when it is over the rest of the points stay unknown. Every
+ * fourth size comes first, then those between, all policies of a size together: what is cut short
+ * is a coarse picture, not half of one.
  */
 #include "engine/engine.h"
 #include "base/mem.h"
@@ -101,10 +101,11 @@ static int fill(const struct tr_trace *t, struct tr_miss_curves *c, uint64_t ns,
 	uint64_t end = tr_now_ns(&tr_clock_real) + ns;
 	int rc = 0;
 
-	for (size_t pass = 0; pass < 2; pass++)
-		for (size_t i = pass; i < c->n_point; i += 2)
+	for (size_t pass = 4; pass; pass /= 2)
+		for (size_t i = 0; i < c->n_point; i += pass)
 			for (size_t k = 0; !rc && k < c->n_curve; k++)
-				if (!ns || tr_now_ns(&tr_clock_real) < end)
+				if (c->curve[k].n_miss[i] == TR_MISS_UNKNOWN &&
+					(!ns || tr_now_ns(&tr_clock_real) < end))
 					rc = add_point(t, c, k, i, err);
 	return rc;
 }
