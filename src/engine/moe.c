@@ -74,6 +74,7 @@ struct tr_moe {
 	struct tr_throttle *throttle; /* NULL: none */
 	struct tr_timeline *timeline; /* NULL: none */
 	uint64_t asked_ns; /* before the set was asked for; of the timeline */
+	bool all_there;	   /* then */
 	uint32_t n_embd, n_used, n_tok_max;
 	size_t ff_stride, embd_stride; /* floats */
 	size_t hidden_bytes;
@@ -325,6 +326,7 @@ int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint
 			(uint32_t)m->catalog->moe_of_layer[layer], m->handles, m->n_group,
 			x->n_tok > 1);
 	enqueue(m, TR_HANDLE_READY);
+	m->all_there = m->n_queued == m->n_group;
 	enqueue(m, TR_HANDLE_FAILED);
 	enqueue(m, TR_HANDLE_LOADING);
 	tr_moe_expect(m, (uint32_t)m->catalog->moe_of_layer[layer] + 1, x->n_tok);
@@ -511,7 +513,8 @@ static void note_experts(struct tr_moe *m)
 
 	for (size_t i = 0; i < m->n_ready; i++) {
 		const struct tr_handle *h = &m->handles[m->ready[i]];
-		bool was_read = !h->tier && tr_cache_read_time(m->cache, h, &begin, &end) &&
+		bool was_read = !m->all_there && !h->tier &&
+			tr_cache_read_time(m->cache, h, &begin, &end) &&
 			tr_timeline_read(m->timeline, layer, h->id - m->layer->first_unit, begin,
 				end, m->asked_ns);
 
@@ -618,7 +621,6 @@ int tr_moe_finish(struct tr_moe *m, struct tr_err *err)
 			compute_ready(m);
 			release_computed(m);
 			tr_cache_poll(m->cache, m->handles, m->n_group);
-			tr_lap(m->timeline, TR_SPAN_LOOKUP, m->layer->layer);
 		} else {
 			tr_cache_wait(m->cache, m->handles, m->n_group);
 			tr_lap(m->timeline, TR_SPAN_WAIT, m->layer->layer);

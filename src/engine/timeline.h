@@ -3,7 +3,7 @@
  *
  * The forward pass says at the end of each stretch what it was (a lap), so that the spans of a
  * token follow each other without a gap and add up to it; what happens beside them (reads) is added
- * with its own times. A clock read a lap: some ten a layer. Two bounded stores:
+ * with its own times. A clock read a lap: six a layer and two an arrival. Two bounded stores:
  *
  *   - the history: points of as many tokens each. When all are taken, pairs are joined.
  *   - whole tokens: the last one, the slowest, and every k-th, from which the median one is chosen;

@@ -252,9 +252,10 @@ static void look_ahead(struct chunk *c, uint32_t layer)
 	const struct ds2_scratch *s = c->s;
 	struct tr_routed routed = { s->ids, s->weights, s->router_work };
 
-	if (c->run->foresee && c->n == 1)
-		tr_foresee_look(c->run->foresee, c->run, layer,
-			c->d->layers[layer].moe ? &routed : NULL);
+	if (!c->run->foresee || c->n > 1)
+		return;
+	tr_foresee_look(c->run->foresee, c->run, layer, c->d->layers[layer].moe ? &routed : NULL);
+	lap(c, TR_SPAN_PREDICT, layer);
 }
 
 static int experts(struct chunk *c, uint32_t layer, struct tr_err *err)
@@ -270,7 +271,6 @@ static int experts(struct chunk *c, uint32_t layer, struct tr_err *err)
 		return rc;
 	lap(c, TR_SPAN_LOOKUP, layer);
 	look_ahead(c, layer);
-	lap(c, TR_SPAN_PREDICT, layer);
 	if (l->ffn.gate.quant)
 		feed_forward(c, &l->ffn, &s->acts_ffn, s->shared);
 	lap(c, TR_SPAN_SHARED, layer);
@@ -297,7 +297,6 @@ static int run_layer(struct chunk *c, uint32_t layer, struct tr_err *err)
 	if (l->moe)
 		return experts(c, layer, err);
 	look_ahead(c, layer);
-	lap(c, TR_SPAN_PREDICT, layer);
 	feed_forward(c, &l->ffn, &s->acts_ffn, s->branch);
 	add(c, s->h, s->branch);
 	lap(c, TR_SPAN_DENSE, layer);
