@@ -181,6 +181,7 @@ struct tr_engine_opts {
 	bool timeline;		     /* keep what tr_engine_history and tr_engine_token tell */
 	const char *throttle;	     /* "pmem=30G,nvme=3.5G,dram=80G": experts are had from a tier at
 				      * that rate and no faster, in bytes a second; default none */
+	bool live;		     /* others may watch, see tr_live_open; default no */
 	tr_progress_fn *progress;
 	void *progress_ctx;
 };
@@ -514,6 +515,89 @@ struct tr_expert_likeness {
 /* Of one MoE layer, or of all when moe_layer is n_moe_layer. Refuses counters of another shape. */
 TR_API int tr_expert_stats_compare(const struct tr_expert_stats *a, const struct tr_expert_stats *b,
 	uint32_t moe_layer, struct tr_expert_likeness *out, struct tr_err *err);
+
+/* --- live status ------------------------------------------------------------------------------ */
+
+/* An engine opened with opts.live writes what it is doing to a small file, ten times a second at most,
+ * for whoever may read it: another process of the same user, or root. The file is
+ * tierra-UID-PID in $TIERRA_LIVE_DIR, else in $XDG_RUNTIME_DIR if that is the user's, else in /dev/shm.
+ * Where none can be made the engine goes on without; a message of level info says so. One engine of a
+ * process has it. */
+
+enum tr_live_phase { TR_LIVE_LOAD, TR_LIVE_PREFILL, TR_LIVE_DECODE, TR_N_LIVE_PHASE };
+
+/* What the thread that runs the engine is at, which the others of its pool help it with. Together
+ * the lanes are all the time since the engine was open. Experts of several lanes that are computed
+ * together share the time in proportion to their bytes. */
+enum tr_lane {
+	TR_LANE_REST,	   /* nothing of the engine: sampling, output, between calls */
+	TR_LANE_ATTENTION, /* with its matrices */
+	TR_LANE_ALWAYS,	   /* other weights of every token: dense layers, shared experts, routers, head */
+	TR_LANE_DRAM,	   /* experts that were in DRAM when they were asked for */
+	TR_LANE_PMEM,	   /* experts in persistent memory, where they lie */
+	TR_LANE_DISK,	   /* experts that had to be read first */
+	TR_LANE_WAIT,	   /* nothing to compute until a read ends */
+	TR_LANE_CACHE,	   /* finding experts and slots, submitting reads, copies as a token ends */
+	TR_LANE_AHEAD,	   /* routers applied ahead of time, the predictor */
+	TR_N_LANE,
+};
+
+#define TR_LIVE_MAX_LAYER 256
+#define TR_LIVE_SECONDS	  64
+
+struct tr_live_layer {
+	uint64_t uses; /* experts asked for; by a chunk of tokens each once */
+	uint64_t dram; /* of these in DRAM */
+	uint64_t pmem; /* in persistent memory */
+	uint32_t layer;
+	uint32_t unused;
+};
+
+/* Counters are since the engine was opened, times are those of CLOCK_MONOTONIC. */
+struct tr_live {
+	uint64_t pid;
+	char version[16]; /* of tierra */
+	char model[128];  /* file name */
+	uint32_t phase;	  /* enum tr_live_phase */
+	uint32_t n_ctx;
+	uint64_t start_ns; /* tr_engine_open */
+	uint64_t now_ns;   /* of this status */
+	char step[24];	   /* of loading */
+	char unit[8];	   /* "bytes" or "tokens" */
+	uint64_t done;	   /* of loading or prefill, in that unit */
+	uint64_t total;
+	uint64_t n_past;   /* tokens in the session */
+	uint64_t n_prefill; /* tokens */
+	uint64_t n_decode;
+	uint64_t prefill_ns;
+	uint64_t decode_ns;    /* with what the caller did between tokens */
+	uint64_t token_ns;     /* the last token of these */
+	uint64_t token_end_ns; /* when it ended; 0: none yet */
+	uint64_t lane_ns[TR_N_LANE];
+	uint64_t second;       /* the newest in rate: now_ns / 10^9 */
+	double rate[TR_LIVE_SECONDS]; /* tokens decoded in second s, at s % TR_LIVE_SECONDS; a token
+				       * counts in each second in proportion to the time it had there */
+	uint64_t rss_bytes;
+	struct tr_stats stats; /* n_tier 0 while loading */
+	uint32_t n_layer;      /* of layer, which has the MoE layers as far as there is room */
+	uint32_t n_moe_layer;
+	struct tr_live_layer layer[TR_LIVE_MAX_LAYER];
+};
+
+struct tr_live_reader;
+
+/* The status of a process. TR_E_NOENT when there is none, or it is of a process that died (it is then
+ * removed); TR_E_UNSUPPORTED when another version of tierra writes it; TR_E_FORMAT when it is no status
+ * or damaged; TR_E_INVALID when it belongs to somebody else. */
+TR_API int tr_live_open(struct tr_live_reader **reader, uint64_t pid, struct tr_err *err);
+TR_API void tr_live_close(struct tr_live_reader *reader);
+
+/* A consistent status. TR_E_NOENT, with *out what was last known, once the process has ended it. */
+TR_API int tr_live_read(struct tr_live_reader *reader, struct tr_live *out, struct tr_err *err);
+
+/* The processes of this user that can be opened, ascending; for root also those of others with a status in
+ * the same folders. *pids is allocated; the caller frees it. What dead processes left is removed. */
+TR_API int tr_live_list(uint64_t **pids, size_t *n, struct tr_err *err);
 
 /* --- session ---------------------------------------------------------------------------------- */
 

@@ -24,6 +24,7 @@ struct tr_arch_info {
 
 struct tr_foresee;
 struct tr_expert_counter;
+struct tr_live_pub;
 struct tr_timeline;
 
 /* What a forward pass works on; one per session. */
@@ -43,6 +44,7 @@ struct tr_run {
 	float *logits;		  /* [n_vocab] of the last token, aligned */
 	void *scratch;		  /* of the architecture */
 	struct tr_foresee *foresee; /* told of every layer of a single token; NULL: nobody */
+	struct tr_live_pub *live;   /* told what the time goes to; NULL: nobody */
 };
 
 struct tr_arch_ops {

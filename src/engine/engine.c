@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/node_mem.h"
+#include "engine/live_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -305,6 +306,49 @@ static int open_machinery(struct tr_engine *e, struct tr_err *err)
 	return rc;
 }
 
+static void stats_of(void *engine, struct tr_stats *out)
+{
+	tr_engine_stats(engine, out);
+}
+
+static int watched_progress(void *ctx, const char *phase, uint64_t done, uint64_t total,
+	const char *unit)
+{
+	struct tr_engine *e = ctx;
+
+	tr_live_progress(e->live, phase, done, total, unit);
+	return e->progress ? e->progress(e->progress_ctx, phase, done, total, unit) : 0;
+}
+
+/* A run is not refused because nobody can watch it. */
+static int open_live(struct tr_engine *e, struct tr_err *err)
+{
+	char name[sizeof(((struct tr_live *)0)->model)];
+	struct tr_live_cfg cfg = { .clock = &tr_clock_real,
+		.stats = stats_of,
+		.ctx = e,
+		.model = name,
+		.n_ctx = e->opts.n_ctx,
+		.catalog = e->setup.catalog };
+	struct tr_live_file *file;
+	struct tr_err why;
+	int rc;
+
+	if (!e->opts.live)
+		return 0;
+	name_model(e, name, sizeof(name));
+	if (tr_live_file_create(&file, &why)) {
+		tr_info("%s; nobody can watch this run", why.msg);
+		return 0;
+	}
+	rc = tr_live_new(&e->live, &cfg, file, err);
+	e->progress = e->opts.progress;
+	e->progress_ctx = e->opts.progress_ctx;
+	e->opts.progress = watched_progress;
+	e->opts.progress_ctx = e;
+	return rc;
+}
+
 static int check_vocab(const struct tr_engine *e, struct tr_err *err)
 {
 	if (tr_vocab_size(e->tok) > e->setup.info.n_vocab)
@@ -323,7 +367,7 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 	if (!e)
 		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
 	e->opts = *opts;
-	if ((rc = tr_setup_open(&e->setup, &e->opts, err)) ||
+	if ((rc = tr_setup_open(&e->setup, &e->opts, err)) || (rc = open_live(e, err)) ||
 		(rc = tr_throttle_init(&e->throttle, opts->throttle, e->setup.plan.n_tier,
 			 &tr_clock_real, err)) ||
 		(rc = tr_tokenizer_new(&e->tok, e->setup.model, err)) ||
@@ -332,7 +376,7 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 		(rc = open_cache(e, err)) || (rc = open_trace(e, opts->trace, err)) ||
 		(rc = open_foresee(e, err)) || (rc = open_counter(e, err)) ||
 		(rc = tr_resident_load(&e->resident, e->setup.model, e->io, e->files,
-			 &e->setup.topo, opts->progress, opts->progress_ctx, err)) ||
+			 &e->setup.topo, e->opts.progress, e->opts.progress_ctx, err)) ||
 		(rc = e->setup.arch->attach(e->setup.am, e->resident, err)) ||
 		(rc = warm(e, err))) {
 		tr_engine_close(e);
@@ -342,6 +386,7 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 	tr_io_throttle(e->io, e->throttle.tier[e->setup.plan.n_tier - 1].bytes_per_s);
 	warn_of_settings(e);
 	e->load_ns = tr_now_ns(&tr_clock_real) - start;
+	tr_live_ready(e->live);
 	*out = e;
 	return 0;
 }
@@ -353,6 +398,7 @@ void tr_engine_close(struct tr_engine *e)
 	if (!e)
 		return;
 	close_trace(e);
+	tr_live_free(e->live);
 	tr_foresee_free(e->foresee);
 	tr_expert_counter_free(e->counter);
 	tr_timeline_free(e->timeline);

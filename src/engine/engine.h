@@ -8,6 +8,7 @@
 #include "engine/copy.h"
 #include "engine/expert_stats.h"
 #include "engine/foresee.h"
+#include "engine/live.h"
 #include "engine/moe.h"
 #include "engine/plan.h"
 #include "engine/throttle.h"
@@ -33,6 +34,9 @@ struct tr_engine {
 	struct tr_foresee *foresee; /* NULL without a predictor */
 	struct tr_expert_counter *counter; /* NULL when the model has no routed experts */
 	struct tr_timeline *timeline; /* NULL without opts.timeline, or routed experts */
+	struct tr_live_pub *live;	   /* NULL: nobody may watch */
+	tr_progress_fn *progress;	   /* of the caller, while opts has that of live */
+	void *progress_ctx;
 	struct tr_io_stats io_loaded; /* when the engine was open */
 	uint64_t load_ns;
 };

@@ -23,6 +23,7 @@
 #include "engine/moe.h"
 #include "base/mem.h"
 #include "engine/expert_stats.h"
+#include "engine/live.h"
 #include "engine/throttle.h"
 #include "engine/timeline.h"
 
@@ -75,6 +76,7 @@ struct tr_moe {
 	struct tr_timeline *timeline; /* NULL: none */
 	uint64_t asked_ns; /* before the set was asked for; of the timeline */
 	bool all_there;	   /* then */
+	struct tr_live_pub *live;     /* NULL: nobody watches */
 	uint32_t n_embd, n_used, n_tok_max;
 	size_t ff_stride, embd_stride; /* floats */
 	size_t hidden_bytes;
@@ -99,6 +101,7 @@ struct tr_moe {
 	uint32_t *ids;		     /* [n_expert] unit */
 	struct tr_handle *handles;   /* [n_expert] NONE: waits for a slot, or released */
 	bool *computed;		     /* [n_expert] */
+	bool *fetched;		     /* [n_expert] it was not there when the set was acquired */
 	uint32_t *queue;	     /* [n_expert] groups in the order of acquisition */
 	size_t n_queued, n_released; /* of queue */
 	size_t next_waiting;	     /* no group before it waits for a slot */
@@ -147,6 +150,7 @@ static bool alloc_buffers(struct tr_moe *m)
 	m->ids = tr_calloc(n_expert, sizeof(*m->ids));
 	m->handles = tr_calloc(n_expert, sizeof(*m->handles));
 	m->computed = tr_calloc(n_expert, sizeof(*m->computed));
+	m->fetched = tr_calloc(n_expert, sizeof(*m->fetched));
 	m->queue = tr_calloc(n_expert, sizeof(*m->queue));
 	m->ready = tr_calloc(n_expert, sizeof(*m->ready));
 	m->slot_of = tr_calloc(n_pair, sizeof(*m->slot_of));
@@ -156,8 +160,8 @@ static bool alloc_buffers(struct tr_moe *m)
 	m->hidden = tr_alloc(n_pair, m->hidden_bytes);
 	m->missing = tr_calloc(n_expert * m->n_stretch, sizeof(*m->missing));
 	m->y = tr_alloc(n_pair * m->embd_stride, sizeof(float));
-	return ok && m->groups && m->count && m->ids && m->handles && m->computed && m->queue &&
-		m->ready && m->slot_of && m->token_of && m->gate && m->up && m->hidden &&
+	return ok && m->groups && m->count && m->ids && m->handles && m->computed && m->fetched &&
+		m->queue && m->ready && m->slot_of && m->token_of && m->gate && m->up && m->hidden &&
 		m->missing && m->y;
 }
 
@@ -206,6 +210,7 @@ void tr_moe_free(struct tr_moe *m)
 	free(m->ids);
 	free(m->handles);
 	free(m->computed);
+	free(m->fetched);
 	free(m->queue);
 	free(m->ready);
 	free(m->slot_of);
@@ -226,6 +231,11 @@ void tr_moe_throttle(struct tr_moe *m, struct tr_throttle *throttle)
 void tr_moe_timeline(struct tr_moe *m, struct tr_timeline *timeline)
 {
 	m->timeline = timeline;
+}
+
+void tr_moe_watch(struct tr_moe *m, struct tr_live_pub *live)
+{
+	m->live = live;
 }
 
 /* Sorts pairs by expert (counting sort, stable: slots of a group ascend by token). */
@@ -319,17 +329,23 @@ int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint
 	}
 	m->n_queued = m->n_released = m->next_waiting = 0;
 	m->asked_ns = m->timeline ? tr_timeline_now(m->timeline) : 0;
+	tr_live_enter(m->live, TR_LANE_CACHE);
 	if (!tr_cache_acquire(m->cache, m->ids, m->n_group, acquire_flags(m), m->handles))
 		return tr_err_set(err, TR_E_BUSY, "layer %u: no expert slot is free", layer);
 	if (m->counter)
 		tr_expert_counter_acquired(m->counter,
 			(uint32_t)m->catalog->moe_of_layer[layer], m->handles, m->n_group,
 			x->n_tok > 1);
+	tr_live_acquired(m->live, (uint32_t)m->catalog->moe_of_layer[layer], m->handles,
+		m->n_group);
+	for (i = 0; i < m->n_group; i++)
+		m->fetched[i] = m->handles[i].state != TR_HANDLE_READY;
 	enqueue(m, TR_HANDLE_READY);
 	m->all_there = m->n_queued == m->n_group;
 	enqueue(m, TR_HANDLE_FAILED);
 	enqueue(m, TR_HANDLE_LOADING);
 	tr_moe_expect(m, (uint32_t)m->catalog->moe_of_layer[layer] + 1, x->n_tok);
+	tr_live_enter(m->live, TR_LANE_ALWAYS);
 	m->in[0] = gather(m, m->layer->quant[TR_PART_GATE]->act);
 	m->in[1] = m->layer->quant[TR_PART_UP]->act == m->layer->quant[TR_PART_GATE]->act ?
 		m->in[0] :
@@ -524,6 +540,22 @@ static void note_experts(struct tr_moe *m)
 	tr_timeline_experts(m->timeline, layer, n, n_read);
 }
 
+/* What was computed since compute_ready began, by lane. */
+static void tell_lanes(struct tr_moe *m)
+{
+	uint64_t bytes[TR_N_LANE] = { 0 };
+
+	for (size_t i = 0; i < m->n_ready; i++) {
+		const struct tr_handle *h = &m->handles[m->ready[i]];
+
+		bytes[h->tier			? TR_LANE_PMEM :
+				m->fetched[m->ready[i]] ? TR_LANE_DISK :
+							  TR_LANE_DRAM] +=
+			m->catalog->units[h->id].bytes;
+	}
+	tr_live_split(m->live, bytes);
+}
+
 static void compute_ready(struct tr_moe *m)
 {
 	uint64_t n_ff = m->layer->rows[TR_PART_GATE], n_out = m->layer->rows[TR_PART_DOWN], start;
@@ -534,11 +566,14 @@ static void compute_ready(struct tr_moe *m)
 			atomic_store_explicit(&m->missing[i * m->n_stretch + at],
 				(unsigned)TR_MIN(n_ff - at * STRETCH, (uint64_t)STRETCH),
 				memory_order_relaxed);
+	tr_live_enter(m->live, TR_LANE_CACHE);
 	start = tr_now_ns(&tr_clock_real);
 	run_lanes(m, n_ff, hidden_grain(m), hidden_rows);
 	run_lanes(m, n_out, part_grain(m, TR_PART_DOWN), down_rows);
 	if (m->throttle)
 		hold_back(m, start);
+	if (m->live)
+		tell_lanes(m);
 	if (m->counter && m->x->n_tok == 1)
 		tr_expert_counter_computed(m->counter, m->handles, m->ready, m->n_ready,
 			tr_now_ns(&tr_clock_real) - start);
@@ -612,6 +647,7 @@ int tr_moe_finish(struct tr_moe *m, struct tr_err *err)
 {
 	int rc = 0;
 
+	tr_live_enter(m->live, TR_LANE_CACHE);
 	tr_cache_poll(m->cache, m->handles, m->n_group);
 	while (m->n_released < m->n_group) {
 		rc = collect_ready(m, err);
@@ -622,11 +658,14 @@ int tr_moe_finish(struct tr_moe *m, struct tr_err *err)
 			release_computed(m);
 			tr_cache_poll(m->cache, m->handles, m->n_group);
 		} else {
+			tr_live_enter(m->live, TR_LANE_WAIT);
 			tr_cache_wait(m->cache, m->handles, m->n_group);
 			tr_lap(m->timeline, TR_SPAN_WAIT, m->layer->layer);
+			tr_live_enter(m->live, TR_LANE_CACHE);
 		}
 	}
 	tr_cache_release(m->cache, m->handles, m->n_group);
+	tr_live_enter(m->live, TR_LANE_ALWAYS);
 	return rc;
 }
 

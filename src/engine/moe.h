@@ -17,6 +17,7 @@
 
 struct tr_moe;
 struct tr_expert_counter;
+struct tr_live_pub;
 struct tr_throttle;
 struct tr_timeline;
 
@@ -43,6 +44,8 @@ void tr_moe_throttle(struct tr_moe *moe, struct tr_throttle *throttle);
 
 /* Is told what a token spends its time on, from now on; NULL: nobody is, and at first. */
 void tr_moe_timeline(struct tr_moe *moe, struct tr_timeline *timeline);
+/* Is told what was acquired and what the time went to; NULL: nobody is, and at first. */
+void tr_moe_watch(struct tr_moe *moe, struct tr_live_pub *live);
 
 /* x: the layer's normalised input. ids[n_tok][n_used] as the router ranked them. */
 int tr_moe_begin(struct tr_moe *moe, uint32_t layer, struct tr_acts *x, const uint32_t *ids,

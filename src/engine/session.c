@@ -31,6 +31,7 @@ static int alloc_run(struct tr_session *s, struct tr_err *err)
 	run->foresee = e->foresee;
 	run->counter = e->counter;
 	run->timeline = e->timeline;
+	run->live = e->live;
 	run->n_tok_max = e->opts.n_batch;
 	run->n_routed = e->setup.catalog->n_used;
 	n_routing = (size_t)info->n_layer * TR_MAX(run->n_routed, 1u);
@@ -47,6 +48,7 @@ static int alloc_run(struct tr_session *s, struct tr_err *err)
 		if (e->throttle.memory)
 			tr_moe_throttle(run->moe, &s->e->throttle);
 		tr_moe_timeline(run->moe, run->timeline);
+		tr_moe_watch(run->moe, e->live);
 	}
 	return e->setup.arch->scratch_new(&run->scratch, e->setup.am, run, err);
 }
@@ -127,12 +129,15 @@ int tr_session_feed(struct tr_session *s, const int32_t *ids, size_t n, struct t
 		start = tr_now_ns(&tr_clock_real);
 		if (s->run.timeline)
 			tr_timeline_begin(s->run.timeline, len);
+		tr_live_begin(s->run.live, n);
 		rc = s->e->setup.arch->forward(s->e->setup.am, &s->run, ids + at, len, s->n_past,
 			at + len == n, err);
 		if (rc)
 			break;
 		s->n_past += (uint32_t)len;
+		tr_live_enter(s->run.live, TR_LANE_CACHE);
 		end_step(s);
+		tr_live_end(s->run.live, len, s->n_past);
 		if (s->run.foresee && n == 1)
 			tr_foresee_token(s->run.foresee, tr_now_ns(&tr_clock_real) - start);
 		if (n > 1 && o->progress &&

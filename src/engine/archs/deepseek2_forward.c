@@ -7,6 +7,7 @@
 #include "engine/archs/deepseek2.h"
 #include "base/mem.h"
 #include "engine/foresee.h"
+#include "engine/live.h"
 #include "engine/timeline.h"
 
 #include <math.h>
@@ -254,8 +255,10 @@ static void look_ahead(struct chunk *c, uint32_t layer)
 
 	if (!c->run->foresee || c->n > 1)
 		return;
+	tr_live_enter(c->run->live, TR_LANE_AHEAD);
 	tr_foresee_look(c->run->foresee, c->run, layer, c->d->layers[layer].moe ? &routed : NULL);
 	lap(c, TR_SPAN_PREDICT, layer);
+	tr_live_enter(c->run->live, TR_LANE_ALWAYS);
 }
 
 static int experts(struct chunk *c, uint32_t layer, struct tr_err *err)
@@ -290,7 +293,9 @@ static int run_layer(struct chunk *c, uint32_t layer, struct tr_err *err)
 	const struct ds2_layer *l = &c->d->layers[layer];
 	struct ds2_scratch *s = c->s;
 
+	tr_live_enter(c->run->live, TR_LANE_ATTENTION);
 	attention(c, layer);
+	tr_live_enter(c->run->live, TR_LANE_ALWAYS);
 	norm(c, s->x, s->h, l->ffn_norm, c->d->info.n_embd);
 	tr_acts_set(&s->acts_ffn, s->x, c->d->info.n_embd, c->n);
 	lap(c, TR_SPAN_ATTENTION, layer);
