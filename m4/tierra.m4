@@ -47,6 +47,11 @@ AS_CASE([$with_jemalloc],
 	[no], [tr_jemalloc=no; TR_ROW([jemalloc], [no (--without-jemalloc: plain arena)])],
 	[tr_jemalloc=yes; TR_PKG([JEMALLOC], [jemalloc >= 5.2], [libjemalloc-dev])])
 AM_CONDITIONAL([HAVE_JEMALLOC], [test "$tr_jemalloc" = yes])
+PKG_CHECK_MODULES([NCURSES], [ncursesw >= 6], [
+	tr_ncurses=yes
+	TR_ROW([live view], [yes])
+	AC_DEFINE([HAVE_NCURSES], [1], [the live view can fill a terminal])],
+	[tr_ncurses=no; TR_ROW([live view], [as text (ncurses not found: apt-get install libncurses-dev)])])
 PKG_CHECK_MODULES([CMOCKA], [cmocka >= 1.1.5], [tr_cmocka=yes; TR_ROW([unit tests], [yes])],
 	[tr_cmocka=no; TR_ROW([unit tests], [no (cmocka not found: apt-get install libcmocka-dev)])])
 AM_CONDITIONAL([HAVE_CMOCKA], [test "$tr_cmocka" = yes])

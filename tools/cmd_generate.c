@@ -12,6 +12,7 @@
 #include "tools/progress.h"
 #include "tools/prompt.h"
 #include "tools/report.h"
+#include "tools/split.h"
 #include "tools/stats.h"
 #include "tools/stops.h"
 #include "tools/table.h"
@@ -42,6 +43,7 @@ struct run {
 	size_t n_id;
 	size_t cap_id;
 	struct tr_report report;
+	bool on_terminal; /* the text, in the end */
 	struct tr_err err;
 };
 
@@ -366,7 +368,7 @@ static int report(struct run *r)
 		return fail(r, TR_E_NOMEM, "out of memory for the text");
 	p->text = r->text_buf;
 	p->text_bytes = r->text_bytes;
-	if (!r->args.json && r->text_bytes && isatty(STDOUT_FILENO))
+	if (!r->args.json && r->text_bytes && r->on_terminal)
 		fputc('\n', stdout), fflush(stdout);
 	if (r->args.verbosity > TR_VERBOSITY_QUIET) {
 		fputc('\n', stderr);
@@ -412,10 +414,13 @@ static void release(struct run *r)
 
 static int run(int argc, char **argv)
 {
-	struct run r = { 0 };
-	int rc;
+	struct run r = { .on_terminal = isatty(STDOUT_FILENO) };
+	int rc, status;
 
 	tr_generate_args_parse(&r.args, argc, argv);
+	rc = r.args.top ? tr_split(!r.args.json, &status, &r.err) : 0;
+	if (rc)
+		return rc < 0 ? tr_tool_fail(&r.err) : status;
 	tr_tool_log_to_stderr(&r.args.verbosity);
 	tr_progress_init(&r.progress, r.args.verbosity == TR_VERBOSITY_QUIET);
 	tr_stops_init(&r.stops, r.args.stop, r.args.n_stop);

@@ -5,11 +5,11 @@
 # What ./autogen.sh, ./configure and make need.
 tr_build_packages="gcc libc6-dev make autoconf automake libtool pkg-config
 	liburing-dev libpmem2-dev libnuma-dev libpcre2-dev libjansson-dev libxxhash-dev
-	libzstd-dev libjemalloc-dev"
+	libzstd-dev libjemalloc-dev libncurses-dev"
 
 # What the tests need beside those.
 tr_test_packages="libcmocka-dev clang libclang-rt-dev python3 python3-venv mandoc shellcheck
-	xz-utils chromium"
+	xz-utils chromium tmux"
 
 # What the virtual machine of tests/vm needs.
 tr_vm_packages="qemu-system-x86 busybox-static ndctl daxctl e2fsprogs cpio numactl kmod"

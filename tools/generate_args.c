@@ -18,6 +18,8 @@ enum {
 	KEY_TRACE,
 	KEY_STATS,
 	KEY_ROOFLINE,
+	KEY_TOP,
+	KEY_NO_LIVE,
 };
 
 #define DEFAULT_N_PREDICT 128
@@ -55,6 +57,8 @@ static const struct argp_option options[] = {
 		"write what every expert did to FILE, .json, .csv or .html; see `tierra stats`", 3 },
 	{ "roofline", KEY_ROOFLINE, 0, 0,
 		"measure what the tiers can give for a second at the end, not for 0.03 s", 3 },
+	{ "top", KEY_TOP, 0, 0, "show what happens on the full terminal while it does", 3 },
+	{ "no-live", KEY_NO_LIVE, 0, 0, "have no status that `tierra top` could show", 3 },
 	{ "quiet", 'q', 0, 0, "only errors on standard error", 3 },
 	{ "verbose", 'v', 0, 0, "more messages; twice: all", 3 },
 	{ 0 },
@@ -134,6 +138,8 @@ static void check_whole(const struct argp_state *state, const struct tr_generate
 		argp_error(state, "-p and -f exclude each other");
 	if (a->with_logprobs && !a->json)
 		argp_error(state, "--logprobs needs --output json");
+	if (a->top && a->no_live)
+		argp_error(state, "--top and --no-live exclude each other");
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -179,6 +185,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_ROOFLINE:
 		a->roofline = true;
 		break;
+	case KEY_TOP:
+		a->top = true;
+		break;
+	case KEY_NO_LIVE:
+		a->no_live = true;
+		break;
 	case 'q':
 		a->verbosity = TR_VERBOSITY_QUIET;
 		break;
@@ -190,6 +202,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case ARGP_KEY_END:
 		check_whole(state, a);
+		a->engine.opts.live = !a->no_live;
 		break;
 	default:
 		return parse_sampler(key, arg, state, &a->sampler);

@@ -21,6 +21,8 @@ struct tr_generate_args {
 	size_t n_top; /* of logprobs */
 	const char *stats; /* file for expert statistics; NULL: none */
 	bool roofline; /* measured for longer */
+	bool top;      /* with the live view */
+	bool no_live;
 	enum tr_verbosity verbosity;
 };
 
