@@ -394,7 +394,9 @@ static int generate(struct run *r)
 		r->report.stop_reason = "interrupted";
 	else if (rc)
 		return rc;
-	return report(r) ? r->err.code : rc;
+	if (report(r))
+		return r->err.code;
+	return rc ? fail(r, rc, "interrupted") : 0; /* the report used err as well */
 }
 
 static void release(struct run *r)
