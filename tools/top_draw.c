@@ -14,6 +14,7 @@
 #define MAX_HIGH  16 /* rows of a section */
 #define LABEL	  10 /* columns before what a line says */
 #define HEAT_NAME 7  /* " +pmem" behind a row of layers */
+#define TITLE_MODEL 12 /* of its name at least */
 #define MIN_TEXT  4  /* rows of text worth having a pane for */
 
 struct view {
@@ -121,18 +122,25 @@ static void clock_text(char *buf, size_t cap, double seconds)
 
 static unsigned draw_title(struct tr_frame *f, const struct view *v)
 {
-	char right[128], clock[32];
-	unsigned end;
+	char left[192], right[3][96], clock[32];
+	unsigned pid_width;
 
 	clock_text(clock, sizeof(clock), v->r.run_s);
-	snprintf(right, sizeof(right), "%s  %" PRIu64 "/%" PRIu32 " tokens  %s ",
+	snprintf(left, sizeof(left), "tierra %" PRIu64 "  ", v->n->pid);
+	pid_width = 1 + tr_frame_width(left);
+	snprintf(left + strlen(left), sizeof(left) - strlen(left), "%s", v->n->model);
+	snprintf(right[0], sizeof(right[0]), "  %s  %" PRIu64 "/%" PRIu32 " tokens  %s ",
 		tr_phase_names[v->n->phase], v->n->n_past, v->n->n_ctx, clock);
+	snprintf(right[1], sizeof(right[1]), "  %s  %s ", tr_phase_names[v->n->phase], clock);
+	snprintf(right[2], sizeof(right[2]), "  %s ", tr_phase_names[v->n->phase]);
 	for (unsigned i = 0; i < f->cols; i++)
 		tr_frame_put(f, 0, i, TR_STYLE_TITLE, " ");
-	tr_frame_put(f, 0, 1, TR_STYLE_TITLE, "tierra %" PRIu64 "  %s", v->n->pid, v->n->model);
-	end = tr_frame_width(right) + 2 < f->cols ? f->cols - tr_frame_width(right) : 0;
-	if (end)
-		tr_frame_put(f, 0, end - 2, TR_STYLE_TITLE, "  %s", right);
+	tr_frame_put(f, 0, 1, TR_STYLE_TITLE, "%s", left);
+	for (size_t i = 0; i < 3; i++)
+		if (pid_width + TITLE_MODEL + tr_frame_width(right[i]) <= f->cols) {
+			put_right(f, 0, f->cols, TR_STYLE_TITLE, right[i]);
+			break;
+		}
 	return 1;
 }
 
