@@ -518,11 +518,11 @@ TR_API int tr_expert_stats_compare(const struct tr_expert_stats *a, const struct
 
 /* --- live status ------------------------------------------------------------------------------ */
 
-/* An engine opened with opts.live writes what it is doing to a small file, ten times a second at most,
- * for whoever may read it: another process of the same user, or root. The file is
- * tierra-UID-PID in $TIERRA_LIVE_DIR, else in $XDG_RUNTIME_DIR if that is the user's, else in /dev/shm.
- * Where none can be made the engine goes on without; a message of level info says so. One engine of a
- * process has it. */
+/* An engine opened with opts.live writes what it is doing to a small file, ten times a second at
+ * most, for whoever may read it: another process of the same user, or root. The file is
+ * tierra-UID-PID in $TIERRA_LIVE_DIR, else in $XDG_RUNTIME_DIR if that is the user's, else in
+ * /run/user/UID, else in /dev/shm. Where none can be made the engine goes on without; a message of
+ * level info says so. One engine of a process has it. */
 
 enum tr_live_phase { TR_LIVE_LOAD, TR_LIVE_PREFILL, TR_LIVE_DECODE, TR_N_LIVE_PHASE };
 
@@ -532,7 +532,7 @@ enum tr_live_phase { TR_LIVE_LOAD, TR_LIVE_PREFILL, TR_LIVE_DECODE, TR_N_LIVE_PH
 enum tr_lane {
 	TR_LANE_REST,	   /* nothing of the engine: sampling, output, between calls */
 	TR_LANE_ATTENTION, /* with its matrices */
-	TR_LANE_ALWAYS,	   /* other weights of every token: dense layers, shared experts, routers, head */
+	TR_LANE_ALWAYS,	   /* other weights of every token: dense, shared experts, routers, head */
 	TR_LANE_DRAM,	   /* experts that were in DRAM when they were asked for */
 	TR_LANE_PMEM,	   /* experts in persistent memory, where they lie */
 	TR_LANE_DISK,	   /* experts that had to be read first */
@@ -575,8 +575,8 @@ struct tr_live {
 	uint64_t token_end_ns; /* when it ended; 0: none yet */
 	uint64_t lane_ns[TR_N_LANE];
 	uint64_t second;       /* the newest in rate: now_ns / 10^9 */
-	double rate[TR_LIVE_SECONDS]; /* tokens decoded in second s, at s % TR_LIVE_SECONDS; a token
-				       * counts in each second in proportion to the time it had there */
+	double rate[TR_LIVE_SECONDS]; /* tokens decoded in second s, at s % TR_LIVE_SECONDS; one
+				       * counts in each second by the time it had there */
 	uint64_t rss_bytes;
 	struct tr_stats stats; /* n_tier 0 while loading */
 	uint32_t n_layer;      /* of layer, which has the MoE layers as far as there is room */
@@ -586,17 +586,18 @@ struct tr_live {
 
 struct tr_live_reader;
 
-/* The status of a process. TR_E_NOENT when there is none, or it is of a process that died (it is then
- * removed); TR_E_UNSUPPORTED when another version of tierra writes it; TR_E_FORMAT when it is no status
- * or damaged; TR_E_INVALID when it belongs to somebody else. */
+/* The status of a process. TR_E_NOENT when there is none, or it is of a process that died (it is
+ * then removed); TR_E_UNSUPPORTED when another version of tierra writes it; TR_E_FORMAT when it is
+ * no status or damaged; TR_E_INVALID when it belongs to somebody else. */
 TR_API int tr_live_open(struct tr_live_reader **reader, uint64_t pid, struct tr_err *err);
 TR_API void tr_live_close(struct tr_live_reader *reader);
 
 /* A consistent status. TR_E_NOENT, with *out what was last known, once the process has ended it. */
 TR_API int tr_live_read(struct tr_live_reader *reader, struct tr_live *out, struct tr_err *err);
 
-/* The processes of this user that can be opened, ascending; for root also those of others with a status in
- * the same folders. *pids is allocated; the caller frees it. What dead processes left is removed. */
+/* The processes of this user that can be opened, ascending; for root also those of others with a
+ * status in the same folders. *pids is allocated; the caller frees it. What dead processes left is
+ * removed. */
 TR_API int tr_live_list(uint64_t **pids, size_t *n, struct tr_err *err);
 
 /* --- session ---------------------------------------------------------------------------------- */

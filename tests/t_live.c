@@ -199,7 +199,8 @@ static void layers_count_where_experts_were(void **state)
 
 	(void)state;
 	tr_live_acquired(live, 7, h, TR_ARRAY_LEN(h));
-	tr_live_acquired(live, TR_LIVE_MAX_LAYER + 2, h, TR_ARRAY_LEN(h)); /* there is no room for it */
+	tr_live_acquired(
+		live, TR_LIVE_MAX_LAYER + 2, h, TR_ARRAY_LEN(h)); /* there is no room for it */
 	n = tr_live_now(live);
 	assert_int_equal(n->n_layer, TR_LIVE_MAX_LAYER);
 	assert_int_equal(n->n_moe_layer, TR_LIVE_MAX_LAYER + 5);
@@ -394,7 +395,7 @@ static bool is_whole(const struct tr_live *live)
 		same = same && live->lane_ns[i] == v;
 	for (size_t i = 0; i < TR_LIVE_MAX_LAYER; i++)
 		same = same && live->layer[i].uses == v && live->layer[i].dram == v &&
-			live->layer[i].pmem == v;
+		       live->layer[i].pmem == v;
 	return same;
 }
 
@@ -445,8 +446,8 @@ static void set_hash(struct tr_live_image *image)
 	image->hash = XXH3_64bits(image, offsetof(struct tr_live_image, hash));
 }
 
-/* A status of this process that is as it should be, but for what damage does to it; bytes: of it that
- * are there. The message. */
+/* A status of this process that is as it should be, but for what damage does to it; bytes: of it
+ * that are there. The message. */
 static int open_damaged(void (*damage)(struct tr_live_image *), size_t bytes, struct tr_err *err)
 {
 	struct tr_live_image *image = tr_calloc(1, sizeof(*image));

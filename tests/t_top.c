@@ -28,14 +28,21 @@ static struct tr_live status(uint64_t s)
 	n.lane_ns[TR_LANE_WAIT] = s * SECOND / 4;
 	n.rss_bytes = 160ull << 30;
 	n.stats.n_tier = 3;
-	n.stats.tier[0] = (struct tr_tier_stats){ .name = "dram", .capacity_bytes = 140ull << 30,
-		.used_bytes = 139ull << 30, .hits = 1000 + 90 * s, .misses = 1000 + 10 * s,
+	n.stats.tier[0] = (struct tr_tier_stats){ .name = "dram",
+		.capacity_bytes = 140ull << 30,
+		.used_bytes = 139ull << 30,
+		.hits = 1000 + 90 * s,
+		.misses = 1000 + 10 * s,
 		.bytes = s << 30 };
 	n.stats.tier[1] = (struct tr_tier_stats){ .name = "pmem:/mnt/pmem0",
-		.capacity_bytes = 700ull << 30, .used_bytes = 700ull << 30, .hits = 9 * s,
-		.misses = 1000 + s, .bytes = s << 29 };
-	n.stats.tier[2] = (struct tr_tier_stats){ .name = "nvme", .used_bytes = 1000ull << 30,
-		.hits = s, .bytes = s << 20 };
+		.capacity_bytes = 700ull << 30,
+		.used_bytes = 700ull << 30,
+		.hits = 9 * s,
+		.misses = 1000 + s,
+		.bytes = s << 29 };
+	n.stats.tier[2] = (struct tr_tier_stats){
+		.name = "nvme", .used_bytes = 1000ull << 30, .hits = s, .bytes = s << 20
+	};
 	n.stats.io_busy_ns = s * SECOND / 5;
 	snprintf(n.stats.io_method, sizeof(n.stats.io_method), "uring");
 	snprintf(n.stats.prefetch.mode, sizeof(n.stats.prefetch.mode), "auto");
@@ -43,8 +50,9 @@ static struct tr_live status(uint64_t s)
 	n.stats.predictor.visits = 60 * s;
 	n.n_layer = n.n_moe_layer = 60;
 	for (uint32_t i = 0; i < n.n_layer; i++)
-		n.layer[i] = (struct tr_live_layer){ .layer = i + 1, .uses = 8 * s,
-			.dram = (i % 8) * s, .pmem = s };
+		n.layer[i] = (struct tr_live_layer){
+			.layer = i + 1, .uses = 8 * s, .dram = (i % 8) * s, .pmem = s
+		};
 	return n;
 }
 
@@ -194,8 +202,9 @@ static void a_frame_of_80_by_24_has_everything(void **state)
 
 static void no_size_is_too_small_or_too_large(void **state)
 {
-	struct tr_top_look look = { .keys = "q quits", .text = "some\ttext\nof two lines",
-		.text_bytes = 22 };
+	struct tr_top_look look = {
+		.keys = "q quits", .text = "some\ttext\nof two lines", .text_bytes = 22
+	};
 	struct tr_top top = watched(3);
 
 	(void)state;
@@ -244,8 +253,12 @@ static void ascii_is_ascii(void **state)
 static void loading_and_prefill_show_how_far(void **state)
 {
 	struct tr_top_look look = { .keys = NULL };
-	struct tr_live n = { .phase = TR_LIVE_LOAD, .step = "resident", .unit = "bytes",
-		.done = 3ull << 30, .total = 12ull << 30, .now_ns = 1 };
+	struct tr_live n = { .phase = TR_LIVE_LOAD,
+		.step = "resident",
+		.unit = "bytes",
+		.done = 3ull << 30,
+		.total = 12ull << 30,
+		.now_ns = 1 };
 	struct tr_top top;
 	char *text;
 
@@ -307,7 +320,10 @@ static void the_end_of_a_text_is_shown(void **state)
 	pane(12, 3, "one\ntwo\nthree\nfour", " two\n three\n four\n");
 	pane(12, 2, "0123456789abcdefghij", " 0123456789\n abcdefghij\n");
 	pane(12, 2, "0123456789abcdefghijk", " abcdefghij\n k\n");
-	pane(12, 2, "a\tb\x07" "c", " a       b?\n c\n");
+	pane(12, 2,
+		"a\tb\x07"
+		"c",
+		" a       b?\n c\n");
 }
 
 static void wide_characters_are_not_cut_in_half(void **state)
@@ -330,7 +346,8 @@ static void json_is_whole(void **state)
 	assert_true(near(json_real_value(json_object_get(tier, "hit_rate_now")), 0.9));
 	assert_int_equal(json_array_size(json_object_get(j, "layers")), 60);
 	assert_int_equal(json_object_size(json_object_get(j, "lanes")), TR_N_LANE);
-	assert_true(near(json_real_value(json_object_get(json_object_get(j, "disk"), "busy")), 0.2));
+	assert_true(
+		near(json_real_value(json_object_get(json_object_get(j, "disk"), "busy")), 0.2));
 	json_decref(j);
 	tr_top_fini(&top);
 }

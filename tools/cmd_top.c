@@ -101,7 +101,8 @@ static void add_row(struct tr_table *table, uint64_t pid)
 
 static void print_runs(const uint64_t *pids, size_t n)
 {
-	static const char *const head[] = { ">pid", "phase", ">tokens", ">tokens/s", ">since", "model" };
+	static const char *const head[] = { ">pid", "phase", ">tokens", ">tokens/s", ">since",
+		"model" };
 	struct tr_table table;
 
 	tr_table_init(&table, head, sizeof(head) / sizeof(head[0]));
@@ -123,7 +124,8 @@ static int choose(struct args *a)
 	if (a->mode == MODE_LIST)
 		print_runs(pids, n);
 	else if (n > 1)
-		print_runs(pids, n), tr_tool_error("%zu runs can be watched: give the PID of one", n);
+		print_runs(pids, n),
+			tr_tool_error("%zu runs can be watched: give the PID of one", n);
 	else if (!n)
 		tr_tool_error("no run of yours is going on that can be watched");
 	else
@@ -222,7 +224,8 @@ static int run(int argc, char **argv)
 	static const struct argp argp = { .options = options,
 		.parser = parse,
 		.args_doc = "[PID]",
-		.doc = "Watches a `tierra generate` that is going on: the only one there is, or that "
+		.doc = "Watches a `tierra generate` that is going on: the only one there is, or "
+		       "that "
 		       "of PID." };
 	struct args a = { 0 };
 	int rc = TR_EXIT_OK;

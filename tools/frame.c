@@ -11,8 +11,8 @@ static const char *const heights[] = { "\u2581", "\u2582", "\u2583", "\u2584", "
 static const char *const ascii_heights[] = { "_", ".", ":", "-", "=", "+", "*", "#" };
 
 /* Parts of a column from the left. */
-static const char *const parts[] = { "", "\u258f", "\u258e", "\u258d", "\u258c", "\u258b",
-	"\u258a", "\u2589" };
+static const char *const parts[] = { "", "\u258f", "\u258e", "\u258d", "\u258c", "\u258b", "\u258a",
+	"\u2589" };
 
 void tr_frame_init(struct tr_frame *f, unsigned cols, unsigned rows, bool ascii)
 {
@@ -62,8 +62,8 @@ bool tr_frame_put_char(struct tr_frame *f, unsigned row, unsigned col, enum tr_s
 	return true;
 }
 
-unsigned tr_frame_put(struct tr_frame *f, unsigned row, unsigned col, enum tr_style style,
-	const char *fmt, ...)
+unsigned tr_frame_put(
+	struct tr_frame *f, unsigned row, unsigned col, enum tr_style style, const char *fmt, ...)
 {
 	char text[1024];
 	size_t n, at = 0, got;
@@ -78,8 +78,8 @@ unsigned tr_frame_put(struct tr_frame *f, unsigned row, unsigned col, enum tr_st
 		got = tr_frame_char(text + at, n - at, &width);
 		if (!got)
 			break;
-		fits = width ? tr_frame_put_char(f, row, col, style, text + at, got, width) :
-			       tr_frame_put_char(f, row, col, style, "?", 1, width = 1);
+		fits = width ? tr_frame_put_char(f, row, col, style, text + at, got, width)
+			     : tr_frame_put_char(f, row, col, style, "?", 1, width = 1);
 		if (!fits)
 			break;
 		col += width;
@@ -111,7 +111,8 @@ void tr_frame_bar(struct tr_frame *f, unsigned row, unsigned col, unsigned width
 		else if (part && !f->ascii)
 			tr_frame_put(f, row, col + i, style, "%s", parts[part]);
 		else
-			tr_frame_put(f, row, col + i, TR_STYLE_DIM, "%s", f->ascii ? "." : "\u00b7");
+			tr_frame_put(
+				f, row, col + i, TR_STYLE_DIM, "%s", f->ascii ? "." : "\u00b7");
 	}
 }
 
@@ -153,9 +154,8 @@ void tr_frame_print(const struct tr_frame *f, FILE *out)
 			end--;
 		for (unsigned col = 0; col < end; col++)
 			if (!is_covered(f, row, col))
-				fputs(cell_at(f, row, col)->text[0] ?
-						cell_at(f, row, col)->text :
-						" ",
+				fputs(cell_at(f, row, col)->text[0] ? cell_at(f, row, col)->text
+								    : " ",
 					out);
 		fputc('\n', out);
 	}

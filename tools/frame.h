@@ -1,8 +1,9 @@
 /*
  * frame.h - a rectangle of characters with styles, drawn in memory.
  *
- * Text is in the encoding of the locale, which a caller sets. What would go over the right edge is cut, control
- * characters and broken bytes become '?', so a frame never wraps and never moves a cursor.
+ * Text is in the encoding of the locale, which a caller sets. What would go over the right edge is
+ * cut, control characters and broken bytes become '?', so a frame never wraps and never moves a
+ * cursor.
  */
 #ifndef TR_TOOLS_FRAME_H
 #define TR_TOOLS_FRAME_H
@@ -31,7 +32,7 @@ struct tr_cell {
 
 struct tr_frame {
 	unsigned cols, rows;
-	bool ascii; /* no blocks and lines */
+	bool ascii;	      /* no blocks and lines */
 	struct tr_cell *cell; /* [rows][cols] */
 };
 
@@ -47,8 +48,8 @@ unsigned tr_frame_put(struct tr_frame *f, unsigned row, unsigned col, enum tr_st
 bool tr_frame_put_char(struct tr_frame *f, unsigned row, unsigned col, enum tr_style style,
 	const char *text, size_t n, unsigned width);
 
-/* The character that text begins with: its bytes (0: incomplete) and columns (0: not to be shown as it
- * is). */
+/* The character that text begins with: its bytes (0: incomplete) and columns (0: not to be shown as
+ * it is). */
 size_t tr_frame_char(const char *text, size_t n, unsigned *width);
 
 /* Columns that a text takes. */

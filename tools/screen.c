@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int __attribute__((format(printf, 3, 4))) refuse(struct tr_err *err, int code,
-	const char *fmt, ...)
+static int __attribute__((format(printf, 3, 4)))
+refuse(struct tr_err *err, int code, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -41,7 +41,8 @@ int tr_screen_check(struct tr_err *err)
 	int fd = open(TTY_PATH, O_RDWR | O_CLOEXEC | O_NOCTTY), known = 0;
 
 	if (fd < 0)
-		return refuse(err, TR_E_INVALID, "there is no terminal for the live view: " TTY_PATH ": %s",
+		return refuse(err, TR_E_INVALID,
+			"there is no terminal for the live view: " TTY_PATH ": %s",
 			strerror(errno));
 	setupterm(NULL, fd, &known);
 	close(fd);
@@ -151,7 +152,8 @@ int tr_screen_fd(const struct tr_screen *s)
 int tr_screen_check(struct tr_err *err)
 {
 	return refuse(err, TR_E_UNSUPPORTED,
-		"this tierra was built without ncurses and has no live view (configure finds it with "
+		"this tierra was built without ncurses and has no live view (configure finds it "
+		"with "
 		"libncurses-dev); `tierra top --once` prints one");
 }
 

@@ -1,8 +1,8 @@
 /*
  * screen.h - frames on a terminal: the full screen while it is open, as it was before once closed.
  *
- * The terminal of the process is used, whatever standard input and output are. In a build without ncurses
- * none can be opened. One at a time.
+ * The terminal of the process is used, whatever standard input and output are. In a build without
+ * ncurses none can be opened. One at a time.
  */
 #ifndef TR_TOOLS_SCREEN_H
 #define TR_TOOLS_SCREEN_H
@@ -13,7 +13,8 @@
 
 struct tr_screen;
 
-/* Whether one could be opened, without opening it: ncurses, a terminal, and a type that is known. */
+/* Whether one could be opened, without opening it: ncurses, a terminal, and a type that is known.
+ */
 int tr_screen_check(struct tr_err *err);
 
 int tr_screen_open(struct tr_screen **screen, struct tr_err *err);

@@ -1,7 +1,7 @@
 /*
- * split.c - the parent shows the view, prints what was kept when it closes, and what comes after that as
- * it comes. It passes a signal on to the run, which ends between two tokens and has its summary printed; the
- * run gets one itself should the parent be killed.
+ * split.c - the parent shows the view, prints what was kept when it closes, and what comes after
+ * that as it comes. It passes a signal on to the run, which ends between two tokens and has its
+ * summary printed; the run gets one itself should the parent be killed.
  */
 #include "tools/split.h"
 #include "tools/interrupt.h"
@@ -42,7 +42,8 @@ static int open_pipes(struct pipes *p, struct tr_err *err)
 	for (int i = 0; i < TR_N_CHILD_FD; i++)
 		if ((number[i] < 0 || isatty(number[i])) && pipe(p->fd[i])) {
 			err->code = TR_E_IO;
-			snprintf(err->msg, sizeof(err->msg), "a pipe for --top: %s", strerror(errno));
+			snprintf(err->msg, sizeof(err->msg), "a pipe for --top: %s",
+				strerror(errno));
 			close_end(p, 0);
 			close_end(p, 1);
 			return err->code;

@@ -64,16 +64,17 @@ static json_t *layers_json(const struct tr_live *n, const struct tr_top_rates *r
 static json_t *prefetch_json(const struct tr_prefetch_stats *p)
 {
 	return json_pack("{s:o, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "mode",
-		text_json(p->mode), "on", (int)p->on, "issued", (json_int_t)p->issued, "useful", (json_int_t)p->useful,
-		"late", (json_int_t)p->late, "wasted", (json_int_t)p->wasted, "cancelled",
-		(json_int_t)p->cancelled, "bytes", (json_int_t)p->bytes, "wasted_bytes",
-		(json_int_t)p->wasted_bytes, "budget_bytes", (json_int_t)p->budget_bytes);
+		text_json(p->mode), "on", (int)p->on, "issued", (json_int_t)p->issued, "useful",
+		(json_int_t)p->useful, "late", (json_int_t)p->late, "wasted", (json_int_t)p->wasted,
+		"cancelled", (json_int_t)p->cancelled, "bytes", (json_int_t)p->bytes,
+		"wasted_bytes", (json_int_t)p->wasted_bytes, "budget_bytes",
+		(json_int_t)p->budget_bytes);
 }
 
 static json_t *predictor_json(const struct tr_predictor_stats *p, const struct tr_top_rates *r)
 {
-	json_t *out = json_pack("{s:o, s:I, s:f, s:f, s:f, s:f}", "name", text_json(p->name), "visits",
-		(json_int_t)p->visits, "recall", p->recall, "recall_wide", p->recall_wide,
+	json_t *out = json_pack("{s:o, s:I, s:f, s:f, s:f, s:f}", "name", text_json(p->name),
+		"visits", (json_int_t)p->visits, "recall", p->recall, "recall_wide", p->recall_wide,
 		"precision", p->precision, "brier", p->brier);
 
 	json_object_set_new(out, "share_of_decoding", known(r->ahead));
@@ -103,25 +104,28 @@ json_t *tr_top_json(const struct tr_top *top)
 	json_t *root;
 
 	tr_top_rates(top, &r);
-	root = json_pack("{s:I, s:o, s:o, s:s, s:f, s:f, s:f}", "pid", (json_int_t)n->pid, "version",
-		text_json(n->version), "model", text_json(n->model), "phase",
+	root = json_pack("{s:I, s:o, s:o, s:s, s:f, s:f, s:f}", "pid", (json_int_t)n->pid,
+		"version", text_json(n->version), "model", text_json(n->model), "phase",
 		tr_phase_names[n->phase], "run_seconds", r.run_s, "idle_seconds", r.idle_s,
 		"now_seconds", r.seconds);
 	if (!root)
 		return NULL;
-	json_object_set_new(root, "step", json_pack("{s:o, s:I, s:I, s:o}", "name",
-		text_json(n->step), "done", (json_int_t)n->done, "total", (json_int_t)n->total,
-		"unit", text_json(n->unit)));
+	json_object_set_new(root, "step",
+		json_pack("{s:o, s:I, s:I, s:o}", "name", text_json(n->step), "done",
+			(json_int_t)n->done, "total", (json_int_t)n->total, "unit",
+			text_json(n->unit)));
 	json_object_set_new(root, "tokens", tokens_json(n, &r));
 	json_object_set_new(root, "tiers", tiers_json(n, &r));
 	json_object_set_new(root, "lanes", lanes_json(n, &r));
-	json_object_set_new(root, "disk", json_pack("{s:o, s:o}", "bytes_per_s",
-		known(r.disk_bytes_per_s), "busy", known(r.disk_busy)));
+	json_object_set_new(root, "disk",
+		json_pack("{s:o, s:o}", "bytes_per_s", known(r.disk_bytes_per_s), "busy",
+			known(r.disk_busy)));
 	json_object_set_new(root, "prefetch", prefetch_json(&s->prefetch));
 	json_object_set_new(root, "predictor", predictor_json(&s->predictor, &r));
-	json_object_set_new(root, "memory", json_pack("{s:I, s:I, s:I}", "process_bytes",
-		(json_int_t)n->rss_bytes, "resident_bytes", (json_int_t)s->resident_bytes,
-		"kv_bytes", (json_int_t)s->kv_bytes));
+	json_object_set_new(root, "memory",
+		json_pack("{s:I, s:I, s:I}", "process_bytes", (json_int_t)n->rss_bytes,
+			"resident_bytes", (json_int_t)s->resident_bytes, "kv_bytes",
+			(json_int_t)s->kv_bytes));
 	json_object_set_new(root, "layers", layers_json(n, &r));
 	return root;
 }

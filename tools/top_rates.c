@@ -91,8 +91,8 @@ static void rate_lanes(double out[TR_N_LANE], const struct tr_live *now, const s
 		out[i] = share(out[i], all);
 }
 
-static void rate_layers(struct tr_top_rates *out, const struct tr_live *now,
-	const struct tr_live *then)
+static void rate_layers(
+	struct tr_top_rates *out, const struct tr_live *now, const struct tr_live *then)
 {
 	static const struct tr_live_layer none;
 
@@ -118,8 +118,8 @@ static void list_minute(struct tr_top_rates *out, const struct tr_live *now)
 		out->minute[out->n_minute++] = now->rate[s % TR_LIVE_SECONDS];
 }
 
-/* Tokens between the ends of two tokens; the last alone if it took the whole window. A token that takes
- * longer than those before lowers the rate as it goes on. */
+/* Tokens between the ends of two tokens; the last alone if it took the whole window. A token that
+ * takes longer than those before lowers the rate as it goes on. */
 static double decode_rate(const struct tr_top *t, const struct tr_live *then)
 {
 	const struct tr_live *now = &t->now;
@@ -130,7 +130,7 @@ static double decode_rate(const struct tr_top *t, const struct tr_live *then)
 	rate = 1e9 / (double)now->token_ns;
 	if (then && now->n_decode > then->n_decode && then->token_end_ns)
 		rate = (double)(now->n_decode - then->n_decode) * 1e9 /
-			since(now->token_end_ns, then->token_end_ns);
+		       since(now->token_end_ns, then->token_end_ns);
 	open_s = since(t->seen_ns, now->token_end_ns) / 1e9;
 	return open_s > 1 && open_s * rate > 2 ? 1 / open_s : rate;
 }
@@ -159,10 +159,11 @@ void tr_top_rates(const struct tr_top *t, struct tr_top_rates *out)
 	rate_lanes(out->lane_all, now, NULL);
 	rate_lanes(out->lane, now, then);
 	rate_layers(out, now, then);
-	out->disk_bytes_per_s = now->stats.n_tier ? out->tier[now->stats.n_tier - 1].bytes_per_s : -1;
-	out->disk_busy = then ? since(now->stats.io_busy_ns, then->stats.io_busy_ns) / 1e9 /
-			out->seconds :
-				-1;
-	out->ahead = share((double)now->stats.predictor.ahead_ns,
-		(double)now->stats.predictor.token_ns);
+	out->disk_bytes_per_s =
+		now->stats.n_tier ? out->tier[now->stats.n_tier - 1].bytes_per_s : -1;
+	out->disk_busy =
+		then ? since(now->stats.io_busy_ns, then->stats.io_busy_ns) / 1e9 / out->seconds
+		     : -1;
+	out->ahead =
+		share((double)now->stats.predictor.ahead_ns, (double)now->stats.predictor.token_ns);
 }

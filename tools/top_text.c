@@ -47,8 +47,8 @@ static void put_text(struct wrap *w, const char *text, size_t n)
 	}
 }
 
-void tr_top_draw_text(struct tr_frame *f, unsigned row, unsigned n_row, const char *text,
-	size_t text_bytes)
+void tr_top_draw_text(
+	struct tr_frame *f, unsigned row, unsigned n_row, const char *text, size_t text_bytes)
 {
 	size_t from = text_bytes > TAIL_BYTES ? text_bytes - TAIL_BYTES : 0;
 	struct wrap w = { .f = f, .row = row };

@@ -112,7 +112,8 @@ struct watching {
 /* Until something is to be read or ns have passed. */
 static void wait_for(const struct watching *s, uint64_t ns)
 {
-	struct timespec t = { .tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u) };
+	struct timespec t = { .tv_sec = (time_t)(ns / 1000000000u),
+		.tv_nsec = (long)(ns % 1000000000u) };
 	const struct tr_child_output *child = s->w->child;
 	struct pollfd p[1 + TR_N_CHILD_FD];
 

@@ -1,9 +1,9 @@
 /*
  * watch.h - the live view on the terminal until somebody or something ends it.
  *
- * A run of our own (generate --top) is a child process: its text and messages come through pipes, and what
- * came is kept in order, to be printed when the view is closed. Should it crash, the terminal is restored
- * all the same, since that is another process.
+ * A run of our own (generate --top) is a child process: its text and messages come through pipes,
+ * and what came is kept in order, to be printed when the view is closed. Should it crash, the
+ * terminal is restored all the same, since that is another process.
  */
 #ifndef TR_TOOLS_WATCH_H
 #define TR_TOOLS_WATCH_H
@@ -21,11 +21,11 @@ enum tr_watch_end {
 #define TR_N_CHILD_FD 3
 
 struct tr_child_output {
-	int fd[TR_N_CHILD_FD]; /* its text; its messages; nothing, but it ends with the process. -1: does
-				* not come here, or has ended */
-	char *text;	   /* all that came through fd[0] */
+	int fd[TR_N_CHILD_FD]; /* its text; its messages; nothing, but it ends with the process. -1:
+				* does not come here, or has ended */
+	char *text;	       /* all that came through fd[0] */
 	size_t text_bytes, text_cap;
-	char *said;	   /* both, as they came */
+	char *said; /* both, as they came */
 	size_t said_bytes, said_cap;
 	unsigned char *from; /* [said_bytes] index of fd */
 };
@@ -40,9 +40,9 @@ struct tr_watch {
 	uint64_t pid;
 	uint64_t every_ns; /* between two looks */
 	bool ascii;
-	const char *keys;  /* for the last line */
+	const char *keys;	       /* for the last line */
 	struct tr_child_output *child; /* NULL: the run is none of ours */
-	bool with_text;	   /* of the child, in a pane */
+	bool with_text;		       /* of the child, in a pane */
 };
 
 /* of a child: waits for it to have a status first, the terminal still being as it was. */

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Ten a second are more than an eye follows. One takes 10 us: gathering statistics, a hash and a write
- * of 10 KB. */
+/* Ten a second are more than an eye follows. One takes 10 us: gathering statistics, a hash and a
+ * write of 10 KB. */
 #define EVERY_NS 100000000u
 
 /* /proc/self/status takes longer than all else together. */
@@ -21,11 +21,11 @@ struct tr_live_pub {
 	struct tr_live now;
 	enum tr_lane lane;
 	bool ready;
-	uint64_t since_ns;	/* of the lane */
-	uint64_t next_ns;	/* when to write */
+	uint64_t since_ns; /* of the lane */
+	uint64_t next_ns;  /* when to write */
 	uint64_t next_memory_ns;
-	uint64_t begin_ns;	/* tr_live_begin */
-	bool decoding;		/* the last call was a decode step */
+	uint64_t begin_ns; /* tr_live_begin */
+	bool decoding;	   /* the last call was a decode step */
 };
 
 int tr_live_new(struct tr_live_pub **out, const struct tr_live_cfg *cfg, struct tr_live_file *file,
@@ -100,8 +100,8 @@ const struct tr_live *tr_live_now(struct tr_live_pub *l)
 	return &l->now;
 }
 
-void tr_live_progress(struct tr_live_pub *l, const char *step, uint64_t done, uint64_t total,
-	const char *unit)
+void tr_live_progress(
+	struct tr_live_pub *l, const char *step, uint64_t done, uint64_t total, const char *unit)
 {
 	if (!l)
 		return;
@@ -168,8 +168,8 @@ void tr_live_split(struct tr_live_pub *l, const uint64_t bytes[TR_N_LANE])
 
 /* --- tokens ----------------------------------------------------------------------------------- */
 
-void tr_live_acquired(struct tr_live_pub *l, uint32_t moe_layer, const struct tr_handle *handles,
-	size_t n)
+void tr_live_acquired(
+	struct tr_live_pub *l, uint32_t moe_layer, const struct tr_handle *handles, size_t n)
 {
 	struct tr_live_layer *layer;
 

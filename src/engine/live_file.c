@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define SHM_DIR "/dev/shm"
+#define SHM_DIR	   "/dev/shm"
 #define NAME_BYTES 64
 #define FULL_BYTES (TR_LIVE_PATH_BYTES + NAME_BYTES)
 
@@ -45,7 +45,8 @@ static bool add_dir(char dirs[TR_LIVE_MAX_DIR][TR_LIVE_PATH_BYTES], size_t *n, c
 
 size_t tr_live_dirs(char dirs[TR_LIVE_MAX_DIR][TR_LIVE_PATH_BYTES], unsigned uid)
 {
-	const char *only = secure_getenv("TIERRA_LIVE_DIR"), *own = secure_getenv("XDG_RUNTIME_DIR");
+	const char *only = secure_getenv("TIERRA_LIVE_DIR"),
+		   *own = secure_getenv("XDG_RUNTIME_DIR");
 	char usual[64];
 	size_t n = 0;
 
@@ -134,8 +135,8 @@ int tr_live_file_create(struct tr_live_file **out, struct tr_err *err)
 	}
 	name_file(f->path, dirs[0], uid, (uint64_t)getpid());
 	if (is_in_use(f->path)) {
-		rc = tr_err_set(err, TR_E_BUSY, "live status: %s is that of another engine of this process",
-			f->path);
+		rc = tr_err_set(err, TR_E_BUSY,
+			"live status: %s is that of another engine of this process", f->path);
 		free(f);
 		return rc;
 	}

@@ -1,13 +1,13 @@
 /*
  * live_file.h - the file that carries a struct tr_live from one process to another.
  *
- * A head (magic, version, size), the status, and a hash over both. The writer replaces all of it with
- * one pwrite, ten times a second at most; a reader takes all of it with one pread, and again when
- * the hash says that it met a write. No memory is shared on purpose: a file that is cut short under a
- * mapping would kill whoever touches it, and here that would be the run itself.
+ * A head (magic, version, size), the status, and a hash over both. The writer replaces all of it
+ * with one pwrite, ten times a second at most; a reader takes all of it with one pread, and again
+ * when the hash says that it met a write. No memory is shared on purpose: a file that is cut short
+ * under a mapping would kill whoever touches it, and here that would be the run itself.
  *
- * The writer holds an exclusive flock as long as it lives. So a reader knows a file that was left behind
- * from one in use, whatever became of the process number since.
+ * The writer holds an exclusive flock as long as it lives. So a reader knows a file that was left
+ * behind from one in use, whatever became of the process number since.
  */
 #ifndef TR_ENGINE_LIVE_FILE_H
 #define TR_ENGINE_LIVE_FILE_H
@@ -35,9 +35,9 @@ bool tr_live_file_write(struct tr_live_file *file, struct tr_live *live);
 /* Removes it. */
 void tr_live_file_close(struct tr_live_file *file);
 
-/* Folders that are looked into, the first also being written to; at most TR_LIVE_MAX_DIR. Returns how
- * many. uid: whose. */
-#define TR_LIVE_MAX_DIR 3
+/* Folders that are looked into, the first also being written to; at most TR_LIVE_MAX_DIR. Returns
+ * how many. uid: whose. */
+#define TR_LIVE_MAX_DIR	   3
 #define TR_LIVE_PATH_BYTES 512
 size_t tr_live_dirs(char dirs[TR_LIVE_MAX_DIR][TR_LIVE_PATH_BYTES], unsigned uid);
 

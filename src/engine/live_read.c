@@ -1,8 +1,9 @@
 /*
- * live_read.c - the reader's side of live_file.h: finding, checking, and telling the dead from the living.
+ * live_read.c - the reader's side of live_file.h: finding, checking, and telling the dead from the
+ * living.
  *
- * Nothing in a file is trusted: it may have been cut, overwritten, or put there by somebody else. What is
- * given out has its counts within their limits and its texts ended.
+ * Nothing in a file is trusted: it may have been cut, overwritten, or put there by somebody else.
+ * What is given out has its counts within their limits and its texts ended.
  */
 #include "base/err.h"
 #include "base/mem.h"
@@ -23,8 +24,8 @@
 
 #define NAME_BYTES 64
 
-/* A write takes microseconds and they are 100 ms apart; one pause is plenty unless the writer lost its
- * processor in the middle. */
+/* A write takes microseconds and they are 100 ms apart; one pause is plenty unless the writer lost
+ * its processor in the middle. */
 #define N_TRY	 100
 #define PAUSE_NS 200000
 
@@ -50,12 +51,14 @@ static int check_head(const struct tr_live_reader *r, size_t n, struct tr_err *e
 			"live status %s: it does not begin with " TR_LIVE_MAGIC, r->path);
 	if (image->version != TR_LIVE_VERSION)
 		return tr_err_set(err, TR_E_UNSUPPORTED,
-			"live status %s: version %" PRIu32 ", this program reads version %d (use the "
+			"live status %s: version %" PRIu32
+			", this program reads version %d (use the "
 			"tierra that runs there)",
 			r->path, image->version, TR_LIVE_VERSION);
 	if (image->bytes != sizeof(*image))
 		return tr_err_set(err, TR_E_UNSUPPORTED,
-			"live status %s: it says %" PRIu32 " bytes, version %d of this program has %zu",
+			"live status %s: it says %" PRIu32
+			" bytes, version %d of this program has %zu",
 			r->path, image->bytes, TR_LIVE_VERSION, sizeof(*image));
 	if (n != sizeof(*image))
 		return tr_err_set(err, TR_E_FORMAT, "live status %s: %zu bytes of %zu", r->path, n,
@@ -66,8 +69,8 @@ static int check_head(const struct tr_live_reader *r, size_t n, struct tr_err *e
 static int too_many(const struct tr_live_reader *r, const char *what, uint64_t n, uint64_t max,
 	struct tr_err *err)
 {
-	return tr_err_set(err, TR_E_FORMAT,
-		"live status %s: %s %" PRIu64 ", the limit is %" PRIu64, r->path, what, n, max);
+	return tr_err_set(err, TR_E_FORMAT, "live status %s: %s %" PRIu64 ", the limit is %" PRIu64,
+		r->path, what, n, max);
 }
 
 /* A hash that fits says that it was written so, not that it makes sense. */

@@ -161,8 +161,8 @@ static bool alloc_buffers(struct tr_moe *m)
 	m->missing = tr_calloc(n_expert * m->n_stretch, sizeof(*m->missing));
 	m->y = tr_alloc(n_pair * m->embd_stride, sizeof(float));
 	return ok && m->groups && m->count && m->ids && m->handles && m->computed && m->fetched &&
-		m->queue && m->ready && m->slot_of && m->token_of && m->gate && m->up && m->hidden &&
-		m->missing && m->y;
+		m->queue && m->ready && m->slot_of && m->token_of && m->gate && m->up &&
+		m->hidden && m->missing && m->y;
 }
 
 int tr_moe_new(struct tr_moe **out, const struct tr_ops *ops, struct tr_cache *cache,
@@ -548,10 +548,9 @@ static void tell_lanes(struct tr_moe *m)
 	for (size_t i = 0; i < m->n_ready; i++) {
 		const struct tr_handle *h = &m->handles[m->ready[i]];
 
-		bytes[h->tier			? TR_LANE_PMEM :
-				m->fetched[m->ready[i]] ? TR_LANE_DISK :
-							  TR_LANE_DRAM] +=
-			m->catalog->units[h->id].bytes;
+		enum tr_lane here = m->fetched[m->ready[i]] ? TR_LANE_DISK : TR_LANE_DRAM;
+
+		bytes[h->tier ? TR_LANE_PMEM : here] += m->catalog->units[h->id].bytes;
 	}
 	tr_live_split(m->live, bytes);
 }
