@@ -47,7 +47,15 @@ start()
 		--throttle dram=30M "$@" >"$dir/$name.text" 2>"$dir/$name.said" </dev/null &
 	pid=$!
 	echo "$pid" >"$dir/$name.pid"
-	eventually decodes "$pid"
+	eventually decodes_or_ended "$pid"
+	kill -0 "$pid" && return
+	cat "$dir/$name.said"
+	return 1
+}
+
+decodes_or_ended()
+{
+	decodes "$1" || ends "$1"
 }
 
 decodes()
@@ -186,7 +194,7 @@ a_run_goes_on_without_a_place_for_its_status()
 bad_files_are_named()
 {
 	file="$TIERRA_LIVE_DIR/tierra-$(id -u)-$$"
-	printf 'TIERRALV\007\000\000\000\020\000\000\000' >"$file"
+	printf 'TIERRALV\007\000\000\000\020\000\000\00012345678' >"$file"
 	run 1 top --once $$
 	says "version 7, this program reads version 1"
 	says "$file"

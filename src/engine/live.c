@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Ten a second are more than an eye follows. One takes 10 us: gathering statistics, a hash and a
- * write of 10 KB. */
+ * write of 12 KB. */
 #define EVERY_NS 100000000u
 
 /* /proc/self/status takes longer than all else together. */

@@ -79,10 +79,13 @@ bool tr_live_file_write(struct tr_live_file *f, struct tr_live *live)
 {
 	struct tr_live_image *image = &f->image;
 
+	off_t at = (off_t)(image->number % TR_LIVE_N_IMAGE * sizeof(*image));
+
 	live->pid = (uint64_t)getpid();
 	image->live = *live;
+	image->number++;
 	image->hash = hash_of(image);
-	return pwrite(f->fd, image, sizeof(*image), 0) == (ssize_t)sizeof(*image);
+	return pwrite(f->fd, image, sizeof(*image), at) == (ssize_t)sizeof(*image);
 }
 
 /* A file of that name in use is that of another engine of this process. */
@@ -108,7 +111,8 @@ static int make_file(struct tr_live_file *f, struct tr_err *err)
 	if (f->fd < 0)
 		return tr_err_sys(err, errno, "live status: %s", fresh);
 	if (fchmod(f->fd, 0600) || flock(f->fd, LOCK_EX | LOCK_NB) ||
-		!tr_live_file_write(f, &empty) || rename(fresh, f->path)) {
+		!tr_live_file_write(f, &empty) || !tr_live_file_write(f, &empty) ||
+		rename(fresh, f->path)) {
 		tr_err_sys(err, errno, "live status: %s", fresh);
 		unlink(fresh);
 		return TR_E_IO;

@@ -1,10 +1,12 @@
 /*
  * live_file.h - the file that carries a struct tr_live from one process to another.
  *
- * A head (magic, version, size), the status, and a hash over both. The writer replaces all of it
- * with one pwrite, ten times a second at most; a reader takes all of it with one pread, and again
- * when the hash says that it met a write. No memory is shared on purpose: a file that is cut short
- * under a mapping would kill whoever touches it, and here that would be the run itself.
+ * Two images, written in turn: a head (magic, version, size), a running number, the status, and a
+ * hash over all that. The writer replaces one of them with one pwrite, ten times a second at most.
+ * A reader takes both with one pread and believes the newer one whose hash fits: while one is being
+ * written, and be it for long since the writer lost its processor, the other is whole. No memory is
+ * shared on purpose: a file that is cut short under a mapping would kill whoever touches it, and
+ * here that would be the run itself.
  *
  * The writer holds an exclusive flock as long as it lives. So a reader knows a file that was left
  * behind from one in use, whatever became of the process number since.
@@ -21,10 +23,13 @@
 struct tr_live_image {
 	char magic[8];
 	uint32_t version;
-	uint32_t bytes; /* of the image */
+	uint32_t bytes;	 /* of the image */
+	uint64_t number; /* of writes */
 	struct tr_live live;
 	uint64_t hash; /* XXH3 of all before */
 };
+
+#define TR_LIVE_N_IMAGE 2
 
 struct tr_live_file;
 

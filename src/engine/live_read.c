@@ -24,23 +24,23 @@
 
 #define NAME_BYTES 64
 
-/* A write takes microseconds and they are 100 ms apart; one pause is plenty unless the writer lost
- * its processor in the middle. */
-#define N_TRY	 100
-#define PAUSE_NS 200000
+/* Only a reader that lost its processor while the writer went on meets two broken images. */
+#define N_TRY	 20
+#define PAUSE_NS 1000000
 
 struct tr_live_reader {
 	int fd;
 	uint64_t pid;
 	char path[TR_LIVE_PATH_BYTES + NAME_BYTES];
-	struct tr_live_image image;
+	struct tr_live_image images[TR_LIVE_N_IMAGE];
+	struct tr_live_image *image; /* to be believed */
 };
 
 /* --- what may be in it ------------------------------------------------------------------------ */
 
 static int check_head(const struct tr_live_reader *r, size_t n, struct tr_err *err)
 {
-	const struct tr_live_image *image = &r->image;
+	const struct tr_live_image *image = &r->images[0];
 
 	if (n < offsetof(struct tr_live_image, live))
 		return tr_err_set(err, TR_E_FORMAT,
@@ -60,9 +60,9 @@ static int check_head(const struct tr_live_reader *r, size_t n, struct tr_err *e
 			"live status %s: it says %" PRIu32
 			" bytes, version %d of this program has %zu",
 			r->path, image->bytes, TR_LIVE_VERSION, sizeof(*image));
-	if (n != sizeof(*image))
+	if (n != sizeof(r->images))
 		return tr_err_set(err, TR_E_FORMAT, "live status %s: %zu bytes of %zu", r->path, n,
-			sizeof(*image));
+			sizeof(r->images));
 	return 0;
 }
 
@@ -76,7 +76,7 @@ static int too_many(const struct tr_live_reader *r, const char *what, uint64_t n
 /* A hash that fits says that it was written so, not that it makes sense. */
 static int check_live(const struct tr_live_reader *r, struct tr_err *err)
 {
-	const struct tr_live *l = &r->image.live;
+	const struct tr_live *l = &r->image->live;
 
 	if (l->pid != r->pid)
 		return tr_err_set(err, TR_E_FORMAT,
@@ -112,6 +112,21 @@ static void end_texts(struct tr_live *l)
 	}
 }
 
+/* The newest that is whole; NULL: none is. */
+static struct tr_live_image *choose(struct tr_live_reader *r)
+{
+	struct tr_live_image *best = NULL;
+
+	for (size_t i = 0; i < TR_LIVE_N_IMAGE; i++) {
+		struct tr_live_image *image = &r->images[i];
+
+		if (image->hash == XXH3_64bits(image, offsetof(struct tr_live_image, hash)) &&
+			(!best || image->number > best->number))
+			best = image;
+	}
+	return best;
+}
+
 static int take(struct tr_live_reader *r, struct tr_err *err)
 {
 	const struct timespec pause = { .tv_nsec = PAUSE_NS };
@@ -119,13 +134,14 @@ static int take(struct tr_live_reader *r, struct tr_err *err)
 	int rc;
 
 	for (int i = 0; i < N_TRY; i++) {
-		n = pread(r->fd, &r->image, sizeof(r->image), 0);
+		n = pread(r->fd, r->images, sizeof(r->images), 0);
 		if (n < 0)
 			return tr_err_sys(err, errno, "live status %s", r->path);
 		rc = check_head(r, (size_t)n, err);
 		if (rc)
 			return rc;
-		if (r->image.hash == XXH3_64bits(&r->image, offsetof(struct tr_live_image, hash)))
+		r->image = choose(r);
+		if (r->image)
 			return check_live(r, err);
 		nanosleep(&pause, NULL);
 	}
@@ -170,8 +186,8 @@ int tr_live_read(struct tr_live_reader *r, struct tr_live *out, struct tr_err *e
 
 	if (rc)
 		return rc;
-	end_texts(&r->image.live);
-	*out = r->image.live;
+	end_texts(&r->image->live);
+	*out = r->image->live;
 	if (!over)
 		return 0;
 	remove_left(r);
