@@ -236,7 +236,8 @@ terminal()
 	mux new-session -d -x "$1" -y "$2" "env -u BASH_ENV sh"
 	mux set-option -g history-limit 5000
 	mux set-option -g window-size manual
-	mux send-keys "PS1='ready> '; stty -g >'$dir/before'; clear" Enter
+	# What is typed here must not look like the prompt, which is waited for.
+	mux send-keys "PS1='rea''dy> '; stty -g >'$dir/before'; clear" Enter
 	eventually pane_has "ready>"
 	mux send-keys "$3" Enter
 }

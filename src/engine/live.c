@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Ten a second are more than an eye follows. One takes 10 us: gathering statistics, a hash and a
- * write of 12 KB. */
+/* Ten a second are more than an eye follows. One takes 2.4 us (2-core EPYC virtual machine), and a
+ * change of lane 23 ns, nearly all of it the clock: 11 us a token of 60 layers. */
 #define EVERY_NS 100000000u
 
 /* /proc/self/status takes longer than all else together. */
