@@ -128,6 +128,22 @@ static void a_run_that_stands_still_slows_down(void **state)
 	tr_top_fini(&top);
 }
 
+static void first_tokens_are_not_judged_by_the_last(void **state)
+{
+	struct tr_live before = status(0), after = status(2);
+	struct tr_top_rates r;
+	struct tr_top top;
+
+	(void)state;
+	after.token_ns = SECOND; /* was slow for once */
+	tr_top_init(&top);
+	tr_top_add(&top, &before, before.now_ns);
+	tr_top_add(&top, &after, after.now_ns);
+	tr_top_rates(&top, &r);
+	assert_true(near(r.tokens_per_s, 4));
+	tr_top_fini(&top);
+}
+
 /* --- frames ----------------------------------------------------------------------------------- */
 
 static char *draw(const struct tr_top *top, unsigned cols, unsigned rows, bool ascii,
@@ -364,6 +380,7 @@ int main(void)
 		cmocka_unit_test(now_is_the_last_five_seconds),
 		cmocka_unit_test(one_status_has_no_now),
 		cmocka_unit_test(a_run_that_stands_still_slows_down),
+		cmocka_unit_test(first_tokens_are_not_judged_by_the_last),
 		cmocka_unit_test(a_frame_of_80_by_24_has_everything),
 		cmocka_unit_test(no_size_is_too_small_or_too_large),
 		cmocka_unit_test(what_matters_least_is_left_out_first),

@@ -123,14 +123,16 @@ static void list_minute(struct tr_top_rates *out, const struct tr_live *now)
 static double decode_rate(const struct tr_top *t, const struct tr_live *then)
 {
 	const struct tr_live *now = &t->now;
-	double rate, open_s;
+	double rate, open_s, spent;
 
 	if (!now->n_decode || !now->token_ns)
 		return -1;
 	rate = 1e9 / (double)now->token_ns;
-	if (then && now->n_decode > then->n_decode && then->token_end_ns)
-		rate = (double)(now->n_decode - then->n_decode) * 1e9 /
-		       since(now->token_end_ns, then->token_end_ns);
+	if (then && now->n_decode > then->n_decode) {
+		spent = then->n_decode ? since(now->token_end_ns, then->token_end_ns) :
+					 (double)now->decode_ns;
+		rate = (double)(now->n_decode - then->n_decode) * 1e9 / spent;
+	}
 	open_s = since(t->seen_ns, now->token_end_ns) / 1e9;
 	return open_s > 1 && open_s * rate > 2 ? 1 / open_s : rate;
 }
