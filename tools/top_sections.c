@@ -231,10 +231,10 @@ static struct tier_columns tier_columns(const struct tr_frame *f, const struct t
 	c.name_width = longest < at ? longest : at;
 	at = 1 + (c.name_width < LABEL - 1 ? LABEL - 1 : c.name_width);
 	c.capacity = f->cols >= 60 ? at += 10 : 0;
-	c.used = at += 10;
+	c.used = at += 11;
 	c.now = at += 8;
 	if (f->cols >= 72) {
-		c.bar_width = f->cols >= 120 ? 32 : 12;
+		c.bar_width = f->cols >= 120 ? 32 : 11;
 		c.bar = at + 1;
 		at += 1 + c.bar_width;
 	}
