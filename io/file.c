@@ -50,6 +50,10 @@ static bool ask_align(int fd, uint32_t *mem, uint32_t *off)
 		return false;
 	if (!is_pow2(*mem) || !is_pow2(*off))
 		*mem = *off = DEFAULT_ALIGN;
+	/* Finer is allowed, but slower: a virtual disk that takes 512 gave whole experts at 3.6 GB/s into
+	 * whole pages of memory and at 2.9 into parts of them. */
+	*mem = TR_MAX(*mem, (uint32_t)DEFAULT_ALIGN);
+	*off = TR_MAX(*off, (uint32_t)DEFAULT_ALIGN);
 	return true;
 }
 
