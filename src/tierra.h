@@ -68,6 +68,8 @@ struct tr_model;
 
 /* Opens path and, when it is the first shard of a split model, its siblings. Reads no weights. */
 TR_API int tr_model_open(struct tr_model **model, const char *path, struct tr_err *err);
+/* The same of files that may end anywhere after their headers: what they say can be read, but no weights. */
+TR_API int tr_model_open_header(struct tr_model **model, const char *path, struct tr_err *err);
 TR_API void tr_model_close(struct tr_model *model);
 
 /* Metadata in file order. key and the text live as long as the model. Text form: numbers in

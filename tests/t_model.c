@@ -4,6 +4,8 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 /* A model of the header in w, which stays with the caller. */
 static struct tr_model *model_of(struct gw *w)
@@ -70,6 +72,50 @@ static void demo_model_opens(void **state)
 		assert_non_null(tr_model_find(m, "%s", info.name));
 	}
 	tr_model_close(m);
+}
+
+/* The demo model, cut off after so many bytes, in a file of the test's own. */
+static void cut_demo(const char *to, long bytes)
+{
+	const char *src = getenv("TR_SRCDIR");
+	char path[4096], *buf = malloc((size_t)bytes);
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/models/demo-q4_0.gguf", src ? src : ".");
+	f = fopen(path, "rb");
+	assert_non_null(f);
+	assert_int_equal(fread(buf, 1, (size_t)bytes, f), bytes);
+	fclose(f);
+	f = fopen(to, "wb");
+	assert_non_null(f);
+	assert_int_equal(fwrite(buf, 1, (size_t)bytes, f), bytes);
+	assert_int_equal(fclose(f), 0);
+	free(buf);
+}
+
+static void header_alone_opens_where_no_weights_are_wanted(void **state)
+{
+	char path[] = "/tmp/t_model-XXXXXX";
+	int fd = mkstemp(path);
+	struct tr_shard_info shard;
+	struct tr_model *m;
+	struct tr_err err;
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	cut_demo(path, 133696);
+	assert_int_equal(tr_model_open(&m, path, &err), TR_E_FORMAT);
+	if (tr_model_open_header(&m, path, &err))
+		fail_msg("%s", err.msg);
+	assert_int_equal(tr_model_n_tensor(m), 106);
+	tr_model_shard_info(m, 0, &shard);
+	assert_int_equal(shard.file_bytes, 133696);
+	tr_model_close(m);
+	cut_demo(path, 100000);
+	assert_int_equal(tr_model_open_header(&m, path, &err), TR_E_FORMAT);
+	assert_err_has(&err, path);
+	unlink(path);
 }
 
 static void integers_are_read_whatever_their_width(void **state)
@@ -401,6 +447,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(demo_model_opens),
+		cmocka_unit_test(header_alone_opens_where_no_weights_are_wanted),
 		cmocka_unit_test(integers_are_read_whatever_their_width),
 		cmocka_unit_test(numbers_out_of_range_are_refused_with_both_limits),
 		cmocka_unit_test(absent_keys_leave_the_default_alone),

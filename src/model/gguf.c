@@ -58,7 +58,10 @@ static void unmap_tail(void *map, uint64_t map_bytes, uint64_t keep)
 		munmap((uint8_t *)map + keep, (size_t)(map_bytes - keep));
 }
 
-int tr_gguf_open(struct tr_gguf **gguf, const char *path, struct tr_err *err)
+/* What a file is taken to have when only its header is there. */
+#define WHOLE_BYTES ((uint64_t)1 << 62)
+
+static int open_file(struct tr_gguf **gguf, const char *path, bool whole, struct tr_err *err)
 {
 	uint64_t map_bytes = 0, file_bytes = 0;
 	void *map = NULL;
@@ -69,7 +72,7 @@ int tr_gguf_open(struct tr_gguf **gguf, const char *path, struct tr_err *err)
 	if (rc)
 		return rc;
 	madvise(map, (size_t)map_bytes, MADV_RANDOM);
-	rc = tr_gguf_parse(gguf, map, (size_t)map_bytes, file_bytes, err);
+	rc = tr_gguf_parse(gguf, map, (size_t)map_bytes, whole ? file_bytes : WHOLE_BYTES, err);
 	if (rc) {
 		munmap(map, (size_t)map_bytes);
 		tr_err_prefix(err, "%s", path);
@@ -77,7 +80,18 @@ int tr_gguf_open(struct tr_gguf **gguf, const char *path, struct tr_err *err)
 	}
 	unmap_tail(map, map_bytes, (*gguf)->map_bytes);
 	(*gguf)->owns_map = true;
+	(*gguf)->file_bytes = file_bytes;
 	return 0;
+}
+
+int tr_gguf_open(struct tr_gguf **gguf, const char *path, struct tr_err *err)
+{
+	return open_file(gguf, path, true, err);
+}
+
+int tr_gguf_open_header(struct tr_gguf **gguf, const char *path, struct tr_err *err)
+{
+	return open_file(gguf, path, false, err);
 }
 
 void tr_gguf_close(struct tr_gguf *g)

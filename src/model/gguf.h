@@ -69,8 +69,12 @@ struct tr_gguf {
 	bool owns_map;
 };
 
+typedef int tr_gguf_open_fn(struct tr_gguf **gguf, const char *path, struct tr_err *err);
+
 /* Maps the header of path. The mapping is kept for strings and arrays until close. */
 int tr_gguf_open(struct tr_gguf **gguf, const char *path, struct tr_err *err);
+/* The same of a file that may end anywhere after its header. */
+int tr_gguf_open_header(struct tr_gguf **gguf, const char *path, struct tr_err *err);
 
 /* Parses a header in memory that the caller keeps alive; file_bytes is the size that the file is
  * said to have (>= len). For tests and the fuzzer. */

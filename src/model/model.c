@@ -130,7 +130,7 @@ static int open_sibling(struct tr_model *m, size_t i, size_t prefix, const struc
 	shard->path = sibling_path(m->shards[0].path, prefix, i, first->count);
 	if (!shard->path)
 		return tr_err_set(err, TR_E_NOMEM, "out of memory for a path");
-	rc = tr_gguf_open(&shard->gguf, shard->path, err);
+	rc = m->open(&shard->gguf, shard->path, err);
 	if (rc) {
 		tr_err_prefix(err, "shard %zu of %" PRId64, i + 1, first->count);
 		return rc;
@@ -300,7 +300,8 @@ static int finish(struct tr_model **model, struct tr_model *m, int rc, struct tr
 	return 0;
 }
 
-int tr_model_open(struct tr_model **model, const char *path, struct tr_err *err)
+static int open_with(tr_gguf_open_fn *open, struct tr_model **model, const char *path,
+	struct tr_err *err)
 {
 	struct tr_model *m = new_model(path);
 	int rc;
@@ -308,12 +309,23 @@ int tr_model_open(struct tr_model **model, const char *path, struct tr_err *err)
 	*model = NULL;
 	if (!m)
 		return tr_err_set(err, TR_E_NOMEM, "out of memory for a model");
-	rc = tr_gguf_open(&m->shards[0].gguf, path, err);
+	m->open = open;
+	rc = open(&m->shards[0].gguf, path, err);
 	if (!rc) {
 		m->shards[0].file_bytes = m->shards[0].gguf->file_bytes;
 		rc = open_siblings(m, err);
 	}
 	return finish(model, m, rc, err);
+}
+
+int tr_model_open(struct tr_model **model, const char *path, struct tr_err *err)
+{
+	return open_with(tr_gguf_open, model, path, err);
+}
+
+int tr_model_open_header(struct tr_model **model, const char *path, struct tr_err *err)
+{
+	return open_with(tr_gguf_open_header, model, path, err);
 }
 
 int tr_model_from_gguf(struct tr_model **model, struct tr_gguf *gguf, struct tr_err *err)

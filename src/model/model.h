@@ -32,6 +32,7 @@ struct tr_model {
 	struct tr_shard *shards; /* metadata lives in shards[0] */
 	size_t n_tensor;
 	struct tr_tensor *tensors; /* sorted by name */
+	tr_gguf_open_fn *open;	   /* how shards are opened */
 };
 
 /* A model of one file that is already parsed; gguf is taken over, also on failure. For headers in
