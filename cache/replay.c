@@ -122,9 +122,21 @@ static uint64_t find_future(const struct replay *r, uint32_t i, uint32_t *future
 	return n;
 }
 
-static bool is_in_file(const struct tr_trace *t, uint32_t unit)
+/* In persistent memory every 1 / in_pmem-th unit, so that layers have the same share. */
+static bool is_in_file(const struct replay *r, uint32_t unit)
 {
-	return !t->units.home || !t->units.home[unit];
+	double share = r->opts->in_pmem;
+
+	if (share > 0 && floor((unit + 1) * share) > floor(unit * share))
+		return false;
+	return !r->t->units.home || !r->t->units.home[unit];
+}
+
+static uint32_t n_promote_of(const struct replay *r)
+{
+	uint64_t n = r->t->units.n_promote + r->opts->n_promote;
+
+	return (uint32_t)TR_MIN(n, (uint64_t)n_id_of(r->t));
 }
 
 static void load(struct tr_entries *e, uint32_t id)
@@ -140,7 +152,7 @@ static uint32_t find_hot(const struct replay *r, uint32_t i, bool all, uint32_t 
 	uint32_t per_part = n_id_of(r->t) / r->n_part, n = 0;
 
 	for (uint32_t k = 0; k < u->n_hot; k++)
-		if (u->hot[k] / per_part == i && (all || is_in_file(r->t, u->hot[k])))
+		if (u->hot[k] / per_part == i && (all || is_in_file(r, u->hot[k])))
 			hot[n++] = u->hot[k] % per_part;
 	return n;
 }
@@ -169,7 +181,7 @@ static int open_all(struct replay *r, uint32_t n_keep, struct tr_err *err)
 	r->want = tr_calloc(n_expert, sizeof(*r->want));
 	r->queue = tr_calloc(n_expert, sizeof(*r->queue));
 	r->hot = hot = tr_calloc(TR_MAX(n_hot, 1u), sizeof(*r->hot));
-	r->copied = tr_calloc(TR_MAX(r->t->units.n_promote, 1u), sizeof(*r->copied));
+	r->copied = tr_calloc(TR_MAX(n_promote_of(r), 1u), sizeof(*r->copied));
 	if (!r->parts || !r->want || !r->queue || !r->hot || !r->copied || !future || !scratch)
 		rc = tr_err_set(err, TR_E_NOMEM, "no memory for a replay");
 	for (uint32_t i = 0; !rc && i < r->n_part; i++) {
@@ -178,7 +190,7 @@ static int open_all(struct replay *r, uint32_t n_keep, struct tr_err *err)
 			.numa_node = -1,
 			.policy = r->opts->policy ? r->opts->policy : "lru",
 			.miss_cost = cost ? cost + (size_t)i * n_id : NULL,
-			.n_promote = share(r->t->units.n_promote, r->n_part, i),
+			.n_promote = share(n_promote_of(r), r->n_part, i),
 			.hot = hot,
 			.n_hot = find_hot(r, i, true, hot),
 			.future = future,
@@ -349,30 +361,57 @@ static void count(struct replay *r, const struct tr_trace_set *s, size_t n_hit)
 	r->out->bytes += (s->n_unit - n_hit) * r->t->head.layers[s->layer].unit_bytes;
 }
 
+/* Slots that hold something for the first time. */
+static uint64_t n_filled(const struct tr_entries *e)
+{
+	return e->n_entered[TR_ENTRY_LOADING] - e->n_entered[TR_ENTRY_EVICTING];
+}
+
+static void tell(const struct replay *r, const struct tr_trace_set *s, size_t n_hit, size_t n_pmem,
+	uint64_t n_fresh)
+{
+	struct tr_replay_visit v = { .token = r->n_tok - s->n_tok,
+		.n_token = s->n_tok,
+		.layer = s->layer,
+		.prefill = s->scan,
+		.ends_token = s->ends_step,
+		.n_unit = s->n_unit,
+		.n_hit = (uint32_t)n_hit,
+		.n_pmem = (uint32_t)n_pmem,
+		.n_fresh = (uint32_t)n_fresh };
+
+	if (r->opts->visit)
+		r->opts->visit(r->opts->ctx, &v);
+}
+
 static void take_set(struct replay *r, const struct tr_trace_set *s)
 {
 	struct tr_entries *e = &r->parts[r->n_part > 1 ? s->layer : 0];
 	uint32_t base = r->n_part > 1 ? s->layer * r->t->head.n_expert : 0;
 	const uint32_t *unit = r->t->unit + s->first_unit;
-	size_t n_hit = 0;
-
+	uint64_t filled = n_filled(e);
+	size_t n_hit = 0, n_pmem = 0;
 	bool guided = is_guided(r, s);
 
 	if (guided)
 		pass_dense(r, r->t->head.layers[s->layer].layer);
 	for (uint32_t i = 0; i < s->n_unit; i++)
-		r->want[i] = (struct tr_want){ .id = unit[i] - base,
-			.idx = i,
-			.elsewhere = !is_in_file(r->t, unit[i]) };
+		r->want[i] = (struct tr_want){
+			.id = unit[i] - base, .idx = i, .elsewhere = !is_in_file(r, unit[i])
+		};
 	tr_order_take(e, r->want, s->n_unit, s->scan ? TR_ORDER_SCAN : 0);
 	for (uint32_t i = 0; i < s->n_unit; i++)
-		n_hit += r->want[i].taken == TR_TAKEN_PIN;
+		if (r->want[i].taken == TR_TAKEN_PIN)
+			n_hit++;
+		else
+			n_pmem += r->want[i].elsewhere;
 	if (r->counting && !(s->scan && r->opts->decode_only))
 		count(r, s, n_hit);
 	r->set++;
 	if (guided)
 		guide_set(r, s);
 	release(r, e, s->n_unit, enqueue(r, e, s->n_unit), s->scan);
+	tell(r, s, n_hit, n_pmem, TR_MAX(n_filled(e), filled) - filled);
 }
 
 static void end_step(struct replay *r, bool guided)

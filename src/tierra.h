@@ -690,6 +690,19 @@ struct tr_trace_info {
 
 TR_API void tr_trace_info(const struct tr_trace *trace, struct tr_trace_info *out);
 
+/* A MoE layer of a token, or of a prefill's chunk of tokens. */
+struct tr_replay_visit {
+	uint64_t token;	   /* tokens before it */
+	uint32_t n_token;
+	uint32_t layer;	   /* index of the MoE layer */
+	bool prefill;
+	bool ends_token;   /* or chunk */
+	uint32_t n_unit;   /* different experts */
+	uint32_t n_hit;	   /* that were in the cache */
+	uint32_t n_pmem;   /* that were not, and lie in persistent memory */
+	uint32_t n_fresh;  /* that were not, and got a slot that held none before */
+};
+
 struct tr_replay_opts {
 	const char *policy;    /* as in tr_engine_opts */
 	const char *predictor; /* the same; nothing is read ahead in a replay */
@@ -697,6 +710,12 @@ struct tr_replay_opts {
 	bool per_layer;	       /* a cache for each layer, together of that size */
 	uint64_t n_warm;       /* tokens that are replayed before counting begins */
 	bool decode_only;      /* a prefill is replayed, but not counted */
+	double in_pmem;	       /* share of the experts that lie in persistent memory, spread evenly, beyond
+				* what the trace says */
+	uint64_t n_promote;    /* with it: copies from there to the cache that a token may make */
+	/* Told of every set, counted or not. */
+	void (*visit)(void *ctx, const struct tr_replay_visit *visit);
+	void *ctx;
 };
 
 struct tr_replay_stats {

@@ -231,6 +231,77 @@ static void units_in_persistent_memory_take_no_slot(void **state)
 	tr_trace_close(t);
 }
 
+struct seen {
+	size_t n;
+	struct tr_replay_visit visit[8];
+};
+
+static void see(void *ctx, const struct tr_replay_visit *v)
+{
+	struct seen *s = ctx;
+
+	assert_true(s->n < TR_ARRAY_LEN(s->visit));
+	s->visit[s->n++] = *v;
+}
+
+static void visits_tell_what_each_layer_found(void **state)
+{
+	struct seen seen = { 0 };
+	struct tr_replay_opts opts = { .policy = "lru", .cache = "3", .visit = see, .ctx = &seen };
+	struct tr_trace *t = new_trace(1, 8);
+	struct tr_replay_stats out;
+
+	(void)state;
+	ADD(t, 0, 1, 2, 3);
+	tr_trace_end_step(t);
+	ADD(t, 0, 0, 1);
+	tr_trace_end_step(t);
+	ADD(t, 0, 3, 1);
+	tr_trace_end_step(t);
+	assert_int_equal(tr_replay(t, &opts, &out, NULL), 0);
+	assert_int_equal(seen.n, 3);
+	for (size_t i = 0; i < 3; i++) {
+		const struct tr_replay_visit *v = &seen.visit[i];
+
+		assert_int_equal(v->token, i);
+		assert_int_equal(v->n_token, 1);
+		assert_true(v->ends_token && !v->prefill);
+		assert_int_equal(v->n_unit, i ? 2 : 3);
+		assert_int_equal(v->n_hit, i);
+		assert_int_equal(v->n_pmem, 0);
+		assert_int_equal(v->n_fresh, i ? 0 : 3);
+	}
+	tr_trace_close(t);
+}
+
+/* Of eight experts the odd ones. */
+static void a_share_can_be_said_to_lie_in_persistent_memory(void **state)
+{
+	struct seen seen = { 0 };
+	struct tr_replay_opts opts = { .policy = "lru", .cache = "8", .in_pmem = 0.5, .visit = see,
+		.ctx = &seen };
+	struct tr_trace *t = new_trace(1, 8);
+	struct tr_replay_stats out;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		ADD(t, 0, 0, 1, 2, 3);
+		tr_trace_end_step(t);
+	}
+	assert_int_equal(tr_replay(t, &opts, &out, NULL), 0);
+	assert_int_equal(seen.visit[0].n_hit, 0);
+	assert_int_equal(seen.visit[0].n_pmem, 2);
+	assert_int_equal(seen.visit[3].n_hit, 2);
+	assert_int_equal(seen.visit[3].n_pmem, 2);
+	assert_int_equal(out.n_promoted, 0);
+	seen.n = 0;
+	opts.n_promote = 8;
+	assert_int_equal(tr_replay(t, &opts, &out, NULL), 0);
+	assert_int_equal(out.n_promoted, 2);
+	assert_int_equal(seen.visit[3].n_hit, 4);
+	tr_trace_close(t);
+}
+
 static void a_policy_hears_what_a_miss_costs(void **state)
 {
 	static const float cost[4] = { 1, 0.1f, 1, 1 };
@@ -337,6 +408,8 @@ int main(void)
 		cmocka_unit_test(warming_is_not_counted),
 		cmocka_unit_test(a_replay_begins_with_the_hot_units_that_fit),
 		cmocka_unit_test(units_in_persistent_memory_take_no_slot),
+		cmocka_unit_test(visits_tell_what_each_layer_found),
+		cmocka_unit_test(a_share_can_be_said_to_lie_in_persistent_memory),
 		cmocka_unit_test(a_policy_hears_what_a_miss_costs),
 		cmocka_unit_test(a_scan_does_not_wash_out_the_cache),
 		cmocka_unit_test(no_policy_beats_the_optimum),
