@@ -807,11 +807,13 @@ enum tr_machine_kind { TR_MACHINE_DRAM, TR_MACHINE_PMEM, TR_MACHINE_NVME, TR_MAC
 	TR_N_MACHINE_KIND };
 
 #define TR_MAX_MACHINE_TIER   8
-#define TR_MAX_MACHINE_POINT  24
+#define TR_MAX_MACHINE_POINT  48
 #define TR_MAX_MACHINE_KERNEL 64
 
 struct tr_machine_point {
 	unsigned n_flight;    /* threads that read a memory; reads of a disk at a time */
+	bool burst;	      /* the disk was idle, then got n_flight reads, and rested after the last; else
+			       * each that ended was followed by another */
 	uint64_t block_bytes; /* of random reads; 0: one after the other */
 	struct tr_spread bytes_per_s;
 };
@@ -822,15 +824,19 @@ struct tr_machine_tier {
 	char path[160];	 /* "" when there is none */
 	uint64_t bytes;	 /* size; 0: not known */
 	struct tr_spread latency_ns; /* one read after the other: a cache line, of a disk 4 KiB */
+	double first_share; /* when the first read of a burst has come, as a share of when the last one has;
+			     * 0: not known, an even pace */
 	size_t n_point;
 	struct tr_machine_point point[TR_MAX_MACHINE_POINT];
 };
 
-/* All threads multiply rows of a matrix that lies in a tier with one vector. */
+/* All threads multiply rows of a matrix that lies in a tier with one vector: op_ns + bytes / bytes_per_s. */
 struct tr_machine_kernel {
 	char quant[12];
 	uint32_t tier;
+	uint32_t cols;		      /* values of a row; 0: not known */
 	struct tr_spread bytes_per_s; /* of weights */
+	struct tr_spread op_ns;	      /* of each matrix, to wake the threads and wait for the last */
 	struct tr_spread macs_per_s;  /* with 32 vectors at a time; all 0: not measured */
 };
 
@@ -840,6 +846,11 @@ struct tr_machine {
 	unsigned n_thread;
 	double bus_bytes_per_s; /* of DRAM and persistent memory together; 0: not limited */
 	double loop_ns;		/* of a parallel loop without work */
+	double rest_ns;		/* of what a layer does between matrices: norms, sums, quantising */
+	double rest_value_ns;	/* the same, for each value of the model's width */
+	double attend_ns;	/* of a layer's attention over a short context, its matrices in a cache */
+	double attend_macs_per_s; /* over the positions of the context; 0: not known */
+	double touch_bytes_per_s; /* of memory that was never used; 0: not known */
 	size_t n_tier;
 	struct tr_machine_tier tier[TR_MAX_MACHINE_TIER];
 	size_t n_kernel;
@@ -852,12 +863,12 @@ struct tr_measure_opts {
 	size_t n_pmem;
 	const char *const *disk;  /* files to read from, or directories to write one to */
 	size_t n_disk;
-	const char *const *quant; /* types; n_quant 0: Q4_K, Q6_K, Q8_0 */
+	const char *const *quant; /* "TYPE" or "TYPE:COLS"; n_quant 0: Q4_K, Q6_K, Q8_0, F32 */
 	size_t n_quant;
-	unsigned n_repeat;	  /* default 3 */
+	unsigned n_repeat;	  /* default 5 */
 	uint64_t memory_bytes;	  /* read through by each repeat, default 512 MiB: more than caches */
 	uint64_t disk_bytes;	  /* of a file that is written to be read, default 1 GiB */
-	uint64_t ns;		  /* for each disk figure and repeat, default 0.2 s */
+	uint64_t ns;		  /* for each disk figure and repeat, default 0.1 s */
 	tr_progress_fn *progress;
 	void *progress_ctx;
 };
@@ -875,31 +886,56 @@ TR_API char *tr_machine_text(const struct tr_machine *machine);
 
 /* --- forecasts -------------------------------------------------------------------------------- */
 
-/* What a machine gives to one model: bytes of weights a second. 0: there is none of that tier. */
-struct tr_speeds {
-	double tier[TR_N_MACHINE_KIND]; /* experts; of a disk whole ones, several at a time */
-	double disk_latency_s;		/* before the first byte */
-	double bus;			/* DRAM and persistent memory together; 0: not limited */
-	double resident;		/* weights that every token uses */
-	double macs;			/* multiply-adds a second with many tokens; 0: not known */
-	double loop_s;
-	unsigned n_thread[TR_N_MACHINE_KIND]; /* that give the most; 0: all */
+/* Matrices of one type and width that are multiplied with one vector. */
+struct tr_matrices {
+	char quant[12];
+	uint32_t cols;
+	double bytes; /* of all n */
+	double n;
 };
 
-/* quant: of the experts. A type that was not measured counts as the plain reading of its bytes. */
-TR_API void tr_machine_speeds(const struct tr_machine *machine, const char *quant,
-	uint64_t unit_bytes, unsigned n_used, struct tr_speeds *out);
+#define TR_MAX_MATRICES 32
 
 /* A model in use. */
 struct tr_workload {
 	uint32_t n_layer, n_moe_layer, n_expert, n_used;
-	double unit_bytes, unit_macs;	      /* one expert */
-	double resident_bytes, resident_macs; /* read by every token */
-	double beside_bytes; /* of these, in each MoE layer, what is computed while reads fly */
-	double kv_bytes;     /* read by every token */
+	uint32_t n_embd, n_head, n_lat, n_rot; /* of latent attention; n_head 0: not known */
+	double unit_bytes, unit_macs;	       /* one expert, on average */
+	struct tr_matrices unit[3];	       /* its parts; quant "": not known */
+	size_t n_resident;
+	struct tr_matrices resident[TR_MAX_MATRICES]; /* multiplied by every token */
+	size_t n_beside;
+	struct tr_matrices beside[3]; /* of these, what a MoE layer multiplies while its reads fly */
+	double resident_macs;
+	double kv_bytes;	      /* of a position: what a token reads of it, in all layers */
+	double position;	      /* of the token: positions before it */
 	double share[TR_N_MACHINE_KIND]; /* of uses, by where the expert is; 1 together */
 	double held[TR_N_MACHINE_KIND];	 /* of experts, the same */
 };
+
+#define TR_MAX_READ_TABLE 64
+
+/* What a machine gives to one model: seconds, and bytes of experts a second. */
+struct tr_speeds {
+	double tier[TR_N_MACHINE_KIND]; /* experts; 0: there is none of that tier */
+	double read_s[TR_MAX_READ_TABLE + 1]; /* [k] until k experts have come that were asked for together */
+	double first_share;		/* the first of them, as a share of that; 0: after read_s[1] */
+	double disk_bytes_per_s;	/* with as many reads in flight as it takes */
+	double bus;			/* DRAM and persistent memory together; 0: not limited */
+	double step_s;			/* of a layer's experts, whatever they are: two loops */
+	double resident_s;		/* a token's other weights, once through */
+	double resident_op_s;		/* and what the machine needs between them */
+	double beside_s;		/* of both, in each MoE layer, while reads fly */
+	double position_s;		/* attention, for each position before the token */
+	double macs;			/* multiply-adds a second with many tokens; 0: not known */
+	double touch_bytes_per_s;	/* 0: not known */
+	unsigned n_thread[TR_N_MACHINE_KIND]; /* that give the most; 0: all */
+};
+
+/* A type that was not measured counts as the plain reading of its bytes. With gpu what every token uses is
+ * read from VRAM. */
+TR_API void tr_machine_speeds(const struct tr_machine *machine, const struct tr_workload *w, bool gpu,
+	struct tr_speeds *out);
 
 struct tr_forecast {
 	double token_s;	     /* the sum of what follows */
@@ -908,17 +944,37 @@ struct tr_forecast {
 	double disk_wait_s;  /* nothing to compute until a read ends */
 	double arrived_s;    /* experts that came from disk */
 	double resident_s;
-	double kv_s;
-	double loop_s;
+	double kv_s;	     /* attention over the context */
+	double loop_s;	     /* threads are woken and waited for, norms, sums */
 	double lane_busy_s[TR_N_MACHINE_KIND]; /* no part of the sum: tiers work at the same time */
 };
+
+/* Adds p times a MoE layer of a decoded token that uses n[kind] experts from each tier: the time of its
+ * experts, beyond what is in tr_forecast_rest. */
+TR_API void tr_forecast_layer(const struct tr_workload *w, const struct tr_speeds *s,
+	const uint32_t n[TR_N_MACHINE_KIND], double p, struct tr_forecast *sum);
+
+/* Adds p times all that a token at that position takes beside its experts. */
+TR_API void tr_forecast_rest(const struct tr_workload *w, const struct tr_speeds *s, double position,
+	double p, struct tr_forecast *sum);
+
+/* Fills in token_s. */
+TR_API void tr_forecast_total(struct tr_forecast *sum);
 
 /* One token. Where the experts of a layer lie is drawn by share, independently: the slowest lane of a layer
  * is later than that of averages. */
 TR_API void tr_forecast_token(const struct tr_workload *w, const struct tr_speeds *s,
 	struct tr_forecast *out);
 
-/* Seconds until n_token of prompt have been read, in chunks of n_batch. */
+/* Seconds that a MoE layer of a prompt's chunk takes for n[kind] different experts, and n_token tokens. */
+TR_API double tr_forecast_chunk_layer(const struct tr_workload *w, const struct tr_speeds *s,
+	uint32_t n_token, const double n[TR_N_MACHINE_KIND]);
+
+/* Seconds that a prompt's chunk takes beside experts. */
+TR_API double tr_forecast_chunk_rest(const struct tr_workload *w, const struct tr_speeds *s,
+	uint32_t n_token);
+
+/* Seconds until n_token of prompt have been read, in chunks of n_batch, with experts where held says. */
 TR_API double tr_forecast_prompt(const struct tr_workload *w, const struct tr_speeds *s,
 	uint32_t n_token, uint32_t n_batch);
 

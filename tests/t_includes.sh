@@ -48,7 +48,8 @@ may_include policies "$base|policies/.*"
 may_include io "$base|io/.*"
 may_include cache "$base|model/[a-z_]+\\.h|policies/(policy|predictor|quality|top)\\.h|io/io\\.h|cache/.*"
 may_include cuda "$base|$quant|compute/.*|cache/tier\\.h|io/io\\.h|cuda/.*"
-may_include src/machine "$base|$quant|compute/kernels\\.h|io/(io|probe)\\.h|machine/.*"
+may_include src/machine \
+	"$base|$quant|compute/(kernels|ops)\\.h|engine/(kv|mla)\\.h|io/(io|probe)\\.h|machine/.*"
 may_include src/engine \
 	"$base|model/.*|compute/.*|cache/[a-z_]+\\.h|io/(io|probe)\\.h|policies/(policy|top)\\.h|cuda/device\\.h|engine/.*"
 

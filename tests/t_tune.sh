@@ -1,9 +1,25 @@
 #!/bin/sh
-# What tune recommends can be run, and what it measures can be read again.
+# What tune measures it can read; what it forecasts follows from what a run does; what it recommends can be run.
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/tap.sh
 . "$here/tap.sh"
 model=${TR_SRCDIR:-$here/..}/models/demo-q4_0.gguf
+prompt="The quick brown fox jumps over the lazy dog and runs into the deep forest"
+
+# holds EXPRESSION [FILE...] - holds for j, the parsed files (standard output when none is named).
+holds()
+{
+	what=$1
+	shift
+	[ $# -gt 0 ] || set -- "$dir/out"
+	python3 - "$what" "$@" <<-'END'
+	import json, sys
+	j = [json.load(open(name, encoding="utf-8")) for name in sys.argv[2:]]
+	j = j[0] if len(j) == 1 else j
+	if not eval("(" + sys.argv[1] + ")"):
+	    sys.exit(sys.argv[1] + "\n" + json.dumps(j)[:3000])
+	END
+}
 
 recommended_line_runs()
 {
@@ -17,16 +33,120 @@ recommended_line_runs()
 	test -s "$dir/out"
 }
 
+hits_are_those_of_the_run()
+{
+	for size in 10% 40%; do
+		run 0 generate -m "$model" -p "$prompt" -n 40 --temp 0 --ignore-eos -t 2 --dram $size -q \
+			--output json --trace "$dir/run.trace"
+		mv "$dir/out" "$dir/run"
+		run 0 tune --machine desktop-gen4 --json "$model" --trace "$dir/run.trace" --dram $size \
+			--policy foresight
+		holds "abs(j[0]['best']['run_hit_rate'] - j[1]['shares']['hit_rate']) < 1e-9 and
+			j[0]['best']['n_token'] == j[1]['timings']['decode']['tokens'] and
+			j[0]['best']['n_prompt'] == j[1]['timings']['prefill']['tokens'] and
+			0 < j[0]['best']['run_hit_rate'] < 1" "$dir/out" "$dir/run"
+	done
+}
+
+header_is_enough()
+{
+	head -c 133696 "$model" >"$dir/header.gguf"
+	run 1 inspect "$dir/header.gguf"
+	run 0 tune --machine desktop-gen4 --json "$dir/header.gguf" --max-dram 1G --dram 25% --policy lru
+	mv "$dir/out" "$dir/header"
+	run 0 tune --machine desktop-gen4 --json "$model" --max-dram 1G --dram 25% --policy lru
+	holds "j[0]['floor_bytes'] == j[1]['floor_bytes'] > 0 and
+		abs(j[0]['best']['hit_rate'] - j[1]['best']['hit_rate']) < 0.02 and
+		abs(j[0]['best']['tokens_per_s'] / j[1]['best']['tokens_per_s'] - 1) < 0.05" \
+		"$dir/header" "$dir/out"
+	head -c 100000 "$model" >"$dir/cut.gguf"
+	run 1 tune --machine desktop-gen4 "$dir/cut.gguf"
+	grep -q cut.gguf "$dir/err"
+}
+
+measured_machine_can_be_tuned_for()
+{
+	mkdir -p "$dir/pmem" "$dir/disk"
+	run 0 tune --measure "$dir/my.machine" --quick -t 2 --pmem "$dir/pmem" --disk "$dir/disk" \
+		--disk "$model" --quant Q4_0:256 --quant Q8_0
+	grep -q burst "$dir/out" && grep -q "Q4_0" "$dir/out"
+	holds "[t['kind'] for t in j['tiers']] == ['dram', 'pmem', 'nvme', 'nvme'] and
+		all(p['bytes_per_s'][1] > 0 for t in j['tiers'] for p in t['points']) and
+		any(p['burst'] for p in j['tiers'][2]['points']) and
+		0 < j['tiers'][2]['first_share'] <= 1 and
+		[k['cols'] for k in j['kernels'] if k['quant'] == 'Q4_0'] == [256, 256] and
+		j['attend_macs_per_s'] > 0 and j['touch_bytes_per_s'] > 0" "$dir/my.machine"
+	run 0 tune --machine "$dir/my.machine" "$model" --max-dram 2G --json
+	holds "j['best']['tokens_per_s'] > 0 and '--pmem $dir/pmem' in j['command']"
+	run 1 tune --measure "$dir/none/my.machine" --quick
+	grep -q "none/my.machine" "$dir/err"
+	run 1 tune --measure "$dir/my.machine" --quick --disk "$dir/nowhere"
+	grep -q nowhere "$dir/err"
+}
+
 faster_memory_makes_faster_tokens()
 {
-	run 0 tune --machine optane-3060 --shape k2.5@4.5 --max-dram 64G --json
+	run 0 tune --machine optane-3060 --shape k2.5@4.5 --dram 64G --policy lru --json
 	mv "$dir/out" "$dir/slow"
-	run 0 tune --machine optane-dual --shape k2.5@4.5 --max-dram 64G --json
-	python3 - "$dir/slow" "$dir/out" <<-'END'
-	import json, sys
-	slow, fast = (json.load(open(name))["best"]["tokens_per_s"] for name in sys.argv[1:])
-	sys.exit(not 1.5 * slow < fast < 2.5 * slow)
+	run 0 tune --machine optane-dual --shape k2.5@4.5 --dram 64G --policy lru --json
+	holds "1.5 < j[1]['best']['warm_tokens_per_s'] / j[0]['best']['warm_tokens_per_s'] < 2.5" \
+		"$dir/slow" "$dir/out"
+}
+
+# Between the planning figures and the ceilings that were published for it.
+reference_machine_is_where_others_put_it()
+{
+	for bits in 2.97 4.5; do
+		run 0 tune --machine optane-3060 --shape k2.5@$bits --gpu --dram 90G --policy lru --json
+		mv "$dir/out" "$dir/$bits"
+	done
+	holds "all(low * 0.93 < row['tokens_per_s'] < high
+		for bits, want in zip(j, (((3.5, 4.8), (4.5, 6.5), (6.4, 9.7), (8.1, 13.4), None, (6.8, 10.3)),
+			((2.4, 3.2), (3.1, 4.3), (4.5, 6.4), (5.8, 8.8), None, (4.7, 6.8))))
+		for row, bounds in zip(bits['shares'], want) if bounds for low, high in [bounds])" \
+		"$dir/2.97" "$dir/4.5"
+	holds "[(s['dram'], s['vram']) for s in j['shares']] == [(0, 0), (.25, 0), (.5, 0), (.75, 0), (1, 0),
+		(.5, .03)] and j['assumptions'][0]['name'] == 'rate of experts from persistent memory' and
+		' --vram ' in j['command'] and ' --device cuda:0' in j['command'] and
+		' --promote ' in j['command'] and any('VRAM' in t for t in j['traps'])" "$dir/2.97"
+	run 0 tune --machine workstation-32g "$model" --dram 25% --json
+	holds "' --vram ' in j['command']"
+	run 0 tune --machine workstation-32g "$model" --dram 25% --max-vram 0 --json
+	holds "' --vram ' not in j['command']"
+}
+
+traps_are_warned_about()
+{
+	run 0 tune --machine desktop-gen4 "$model" --dram 1M --policy lru
+	grep -q "below the floor" "$dir/err" && grep -q saturated "$dir/err"
+	run 0 tune --machine desktop-gen4 "$model" --dram 20M --max-dram 16M --reserve 1M
+	grep -q "would swap" "$dir/err"
+	run 0 tune --machine desktop-gen4 "$model" --skew top25=0.99 -c 128
+	grep -q "too large" "$dir/err"
+	run 2 tune --machine desktop-gen4 "$model" --gpu
+	grep -q "no VRAM" "$dir/err"
+}
+
+page_needs_nothing_else()
+{
+	run 0 tune --machine desktop-gen4 "$model" --max-dram 1G --html "$dir/page.html"
+	grep -q "<svg" "$dir/page.html" && grep -q "prefers-color-scheme" "$dir/page.html"
+	grep -q "tierra generate -m" "$dir/page.html"
+	python3 - "$dir/page.html" <<-'END'
+	import html.parser, sys
+	class Page(html.parser.HTMLParser):
+	    tags, points, bad = [], 0, []
+	    def handle_starttag(self, tag, attrs):
+	        self.tags.append(tag)
+	        self.points += sum(len(v.split()) for k, v in attrs if k == "points")
+	        self.bad += [k for k, v in attrs if k in ("src", "href") or "nan" in (v or "")]
+	page = Page()
+	text = open(sys.argv[1], encoding="utf-8").read()
+	page.feed(text)
+	sys.exit("script" in page.tags or page.bad or page.points < 24 or page.tags.count("rect") < 12)
 	END
+	run 1 tune --machine desktop-gen4 "$model" --max-dram 1G --html "$dir/none/page.html"
+	grep -q "none/page.html" "$dir/err"
 }
 
 unknown_machines_are_named()
@@ -38,6 +158,12 @@ unknown_machines_are_named()
 }
 
 test_that "the recommended command line runs" recommended_line_runs
+test_that "hits are those of the run" hits_are_those_of_the_run
+test_that "a header is enough" header_is_enough
+test_that "a measured machine can be tuned for" measured_machine_can_be_tuned_for
 test_that "faster memory makes faster tokens" faster_memory_makes_faster_tokens
+test_that "the reference machine is where others put it" reference_machine_is_where_others_put_it
+test_that "traps are warned about" traps_are_warned_about
+test_that "a page needs nothing else" page_needs_nothing_else
 test_that "unknown machines are named" unknown_machines_are_named
 done_testing

@@ -18,35 +18,56 @@ enum {
 	KEY_PMEM,
 	KEY_DISK,
 	KEY_QUANT,
+	KEY_MAX_VRAM,
+	KEY_DRAM,
+	KEY_POLICY,
+	KEY_HTML,
+	KEY_QUICK,
 };
 
 static const struct argp_option options[] = {
 	{ "measure", KEY_MEASURE, "FILE", 0, "measure this machine and write its profile", 1 },
 	{ "pmem", KEY_PMEM, "DIR", 0, "measure persistent memory there; may be repeated", 1 },
 	{ "disk", KEY_DISK, "PATH", 0,
-		"measure reads of this file, or of one written in this directory; may be repeated", 1 },
+		"measure reads of this file, or of one written in this directory; may be repeated",
+		1 },
 	{ "quant", KEY_QUANT, "TYPE", 0,
-		"measure the kernels of this type (default Q4_K, Q6_K, Q8_0); may be repeated", 1 },
+		"measure the kernels of this type, or TYPE:COLUMNS (default Q4_K, Q6_K, Q8_0, "
+		"F32); may be "
+		"repeated",
+		1 },
+	{ "quick", KEY_QUICK, 0, 0, "measure for a few seconds only: rough figures", 1 },
 	{ "threads", 't', "N", 0, "measure with N threads (default: one per processor)", 1 },
 	{ "machine", KEY_MACHINE, "FILE|NAME", 0,
-		"the machine: a profile, or optane-3060, desktop-gen4, optane-dual, workstation-32g, "
+		"the machine: a profile, or optane-3060, desktop-gen4, optane-dual, "
+		"workstation-32g, "
 		"cxl",
 		2 },
 	{ "model", 'm', "FILE", 0, "GGUF file; only its header is read", 2 },
-	{ "shape", KEY_SHAPE, "k2.5@BITS", 0, "Kimi K2.5 with so many bits a weight, without a file",
-		2 },
+	{ "shape", KEY_SHAPE, "k2.5@BITS", 0,
+		"Kimi K2.5 with so many bits a weight, without a file", 2 },
 	{ "trace", KEY_TRACE, "FILE", 0, "routing to replay", 3 },
 	{ "profile", KEY_PROFILE, "FILE", 0, "routing is drawn from these statistics", 3 },
 	{ "skew", KEY_SKEW, "top25=X", 0,
-		"routing is drawn such that a quarter of the experts gets X of the uses (default 0.5)",
+		"routing is drawn such that a quarter of the experts gets X of the uses (default "
+		"0.5)",
 		3 },
-	{ "max-dram", KEY_MAX_DRAM, "SIZE", 0, "DRAM that may be used (default: the machine's)", 4 },
+	{ "max-dram", KEY_MAX_DRAM, "SIZE", 0, "DRAM that may be used (default: the machine's)",
+		4 },
+	{ "max-vram", KEY_MAX_VRAM, "SIZE", 0, "VRAM that may be used (default: the machine's)",
+		4 },
+	{ "dram", KEY_DRAM, "SIZE", 0, "look at this DRAM cache and at no other, as 8G or 25%", 4 },
+	{ "policy", KEY_POLICY, "NAME", 0, "look at this policy and at no other", 4 },
 	{ "reserve", KEY_RESERVE, "SIZE", 0,
 		"of that, left to the system (default: a tenth, at least 512M)", 4 },
-	{ "context", 'c', "N", 0, "tokens of context (default 4096); forecasts have it half full", 4 },
-	{ "prompt", KEY_PROMPT, "N", 0, "tokens of the prompt (default 512)", 4 },
+	{ "context", 'c', "N", 0, "tokens of context (default 4096); forecasts have it half full",
+		4 },
+	{ "prompt", KEY_PROMPT, "N", 0, "tokens of the prompt where no trace says (default 512)",
+		4 },
 	{ "gpu", KEY_GPU, 0, 0,
-		"what every token uses is read from VRAM (a forecast: this version cannot do it)", 4 },
+		"what every token uses is read from VRAM (a forecast: this version cannot do it)",
+		4 },
+	{ "html", KEY_HTML, "FILE", 0, "write a page with drawings, too", 5 },
 	{ "json", 'j', 0, 0, "one JSON object", 5 },
 	{ 0 },
 };
@@ -124,6 +145,21 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_MAX_DRAM:
 		a->max_dram = arg;
 		break;
+	case KEY_MAX_VRAM:
+		a->max_vram = arg;
+		break;
+	case KEY_DRAM:
+		a->dram = arg;
+		break;
+	case KEY_POLICY:
+		a->policy = arg;
+		break;
+	case KEY_HTML:
+		a->html = arg;
+		break;
+	case KEY_QUICK:
+		a->quick = true;
+		break;
 	case KEY_RESERVE:
 		a->reserve = arg;
 		break;
@@ -153,7 +189,8 @@ void tr_tune_args_parse(struct tr_tune_args *args, int argc, char **argv)
 	static const struct argp argp = { .options = options,
 		.parser = parse,
 		.args_doc = "[FILE]",
-		.doc = "Measures a machine, or says which sizes and policy suit a model on one, and how "
+		.doc = "Measures a machine, or says which sizes and policy suit a model on one, "
+		       "and how "
 		       "fast it should then be. Reads no weights." };
 
 	*args = (struct tr_tune_args){ .n_prompt = 512 };

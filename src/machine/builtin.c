@@ -1,11 +1,10 @@
 /*
- * builtin.c - machines that are described from public figures, and how a model sees a machine.
+ * builtin.c - machines that are described from public figures.
  *
  * The sources are in each entry. A single figure stands for all three of a spread.
  */
 #include "base/mem.h"
 #include "machine/machine.h"
-#include "model/quant.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,8 +14,9 @@
 #define GB 1e9
 #define GIB ((uint64_t)1 << 30)
 #define SAME(x) { (x), (x), (x) }
-#define MEM_POINT(threads, gbps) { threads, 0, SAME((gbps) * GB) }
-#define DISK_POINT(depth, kib, gbps) { depth, (uint64_t)(kib) << 10, SAME((gbps) * GB) }
+#define MEM_POINT(threads, gbps) { threads, false, 0, SAME((gbps) * GB) }
+#define DISK_POINT(depth, kib, gbps) \
+	{ depth, false, (uint64_t)(kib) << 10, SAME((gbps) * GB) }
 #define POINTS(...) \
 	.n_point = sizeof((struct tr_machine_point[]){ __VA_ARGS__ }) / \
 		sizeof(struct tr_machine_point), \
@@ -146,68 +146,4 @@ int tr_machine_open(struct tr_machine *m, const char *name, struct tr_err *err)
 		rc = tr_machine_parse(m, text, n, name, err);
 	free(text);
 	return rc;
-}
-
-/* --- speeds ----------------------------------------------------------------------------------- */
-
-static const struct tr_machine_point *fastest(const struct tr_machine_tier *t)
-{
-	const struct tr_machine_point *best = &t->point[0];
-
-	for (size_t i = 1; i < t->n_point; i++)
-		if (t->point[i].bytes_per_s.mid > best->bytes_per_s.mid)
-			best = &t->point[i];
-	return best;
-}
-
-/* Of the reads that are not larger than a part of an expert nor more at a time than a layer makes: those that
- * give the most. Smaller ones where there are none. */
-static double disk_rate(const struct tr_machine_tier *t, uint64_t part_bytes, unsigned n_read)
-{
-	double best = 0, least = t->point[0].bytes_per_s.mid;
-
-	for (size_t i = 0; i < t->n_point; i++) {
-		const struct tr_machine_point *p = &t->point[i];
-
-		least = TR_MIN(least, p->bytes_per_s.mid);
-		if (p->block_bytes <= part_bytes && p->n_flight <= n_read)
-			best = TR_MAX(best, p->bytes_per_s.mid);
-	}
-	return best > 0 ? best : least;
-}
-
-static const struct tr_machine_kernel *kernel_of(const struct tr_machine *m, size_t tier,
-	const char *quant)
-{
-	for (size_t i = 0; i < m->n_kernel; i++)
-		if (m->kernel[i].tier == tier && !strcmp(m->kernel[i].quant, quant))
-			return &m->kernel[i];
-	return NULL;
-}
-
-void tr_machine_speeds(const struct tr_machine *m, const char *quant, uint64_t unit_bytes,
-	unsigned n_used, struct tr_speeds *out)
-{
-	*out = (struct tr_speeds){ .bus = m->bus_bytes_per_s, .loop_s = m->loop_ns * 1e-9 };
-	for (size_t i = 0; i < m->n_tier; i++) {
-		const struct tr_machine_tier *t = &m->tier[i];
-		const struct tr_machine_kernel *k = kernel_of(m, i, quant);
-		const struct tr_machine_point *p = fastest(t);
-		double rate = k ? k->bytes_per_s.mid : p->bytes_per_s.mid;
-
-		if (!t->n_point)
-			continue;
-		if (t->kind == TR_MACHINE_NVME) {
-			rate = disk_rate(t, unit_bytes / 3, 3 * n_used);
-			out->disk_latency_s = t->latency_ns.mid * 1e-9;
-		} else {
-			out->n_thread[t->kind] = p->n_flight;
-		}
-		out->tier[t->kind] += rate; /* several of a kind share the experts */
-		if (t->kind != TR_MACHINE_DRAM)
-			continue;
-		out->macs = k ? k->macs_per_s.mid : 0;
-		k = kernel_of(m, i, "Q8_0");
-		out->resident = k ? k->bytes_per_s.mid : rate;
-	}
 }

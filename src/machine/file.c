@@ -25,13 +25,22 @@ static json_t *tier_json(const struct tr_machine_tier *t)
 	json_t *points = json_array();
 
 	for (size_t i = 0; i < t->n_point; i++)
-		json_array_append_new(points,
-			json_pack("{s:i, s:I, s:o}", "n_flight", (int)t->point[i].n_flight,
-				"block_bytes", (json_int_t)t->point[i].block_bytes, "bytes_per_s",
-				spread_json(&t->point[i].bytes_per_s)));
-	return json_pack("{s:s, s:s, s:b, s:I, s:o, s:o}", "kind", tr_machine_kind_name[t->kind],
-		"path", t->path, "direct", (int)t->direct, "bytes", (json_int_t)t->bytes,
-		"latency_ns", spread_json(&t->latency_ns), "points", points);
+		json_array_append_new(
+			points, json_pack("{s:i, s:b, s:I, s:o}", "n_flight",
+					(int)t->point[i].n_flight, "burst", (int)t->point[i].burst,
+					"block_bytes", (json_int_t)t->point[i].block_bytes,
+					"bytes_per_s", spread_json(&t->point[i].bytes_per_s)));
+	return json_pack("{s:s, s:s, s:b, s:I, s:f, s:o, s:o}", "kind",
+		tr_machine_kind_name[t->kind], "path", t->path, "direct", (int)t->direct, "bytes",
+		(json_int_t)t->bytes, "first_share", t->first_share, "latency_ns",
+		spread_json(&t->latency_ns), "points", points);
+}
+
+static json_t *kernel_json(const struct tr_machine_kernel *k)
+{
+	return json_pack("{s:s, s:i, s:i, s:o, s:o, s:o}", "quant", k->quant, "tier", (int)k->tier,
+		"cols", (int)k->cols, "bytes_per_s", spread_json(&k->bytes_per_s), "op_ns",
+		spread_json(&k->op_ns), "macs_per_s", spread_json(&k->macs_per_s));
 }
 
 char *tr_machine_text(const struct tr_machine *m)
@@ -42,15 +51,13 @@ char *tr_machine_text(const struct tr_machine *m)
 	for (size_t i = 0; i < m->n_tier; i++)
 		json_array_append_new(tiers, tier_json(&m->tier[i]));
 	for (size_t i = 0; i < m->n_kernel; i++)
-		json_array_append_new(kernels,
-			json_pack("{s:s, s:i, s:o, s:o}", "quant", m->kernel[i].quant, "tier",
-				(int)m->kernel[i].tier, "bytes_per_s",
-				spread_json(&m->kernel[i].bytes_per_s), "macs_per_s",
-				spread_json(&m->kernel[i].macs_per_s)));
-	root = json_pack("{s:s, s:i, s:s, s:s, s:i, s:f, s:f, s:o, s:o}", "format", FORMAT, "version",
-		NEWEST, "name", m->name, "source", m->source, "n_thread", (int)m->n_thread,
-		"bus_bytes_per_s", m->bus_bytes_per_s, "loop_ns", m->loop_ns, "tiers", tiers,
-		"kernels", kernels);
+		json_array_append_new(kernels, kernel_json(&m->kernel[i]));
+	root = json_pack("{s:s, s:i, s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o}",
+		"format", FORMAT, "version", NEWEST, "name", m->name, "source", m->source,
+		"n_thread", (int)m->n_thread, "bus_bytes_per_s", m->bus_bytes_per_s, "loop_ns",
+		m->loop_ns, "rest_ns", m->rest_ns, "rest_value_ns", m->rest_value_ns, "attend_ns",
+		m->attend_ns, "attend_macs_per_s", m->attend_macs_per_s, "touch_bytes_per_s",
+		m->touch_bytes_per_s, "tiers", tiers, "kernels", kernels);
 	text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
 	json_decref(root);
 	return text;
@@ -95,8 +102,8 @@ static void string(struct reader *r, const json_t *from, const char *where, cons
 		snprintf(to, cap, "%s", v ? v : "");
 }
 
-static struct tr_spread spread(struct reader *r, const json_t *from, const char *where,
-	const char *key)
+static struct tr_spread spread(
+	struct reader *r, const json_t *from, const char *where, const char *key)
 {
 	const json_t *v = json_object_get(from, key);
 	double x[3] = { 0 };
@@ -110,8 +117,8 @@ static struct tr_spread spread(struct reader *r, const json_t *from, const char 
 	return (struct tr_spread){ x[0], x[1], x[2] };
 }
 
-static size_t array(struct reader *r, const json_t *from, const char *where, const char *key,
-	size_t most)
+static size_t array(
+	struct reader *r, const json_t *from, const char *where, const char *key, size_t most)
 {
 	const json_t *v = json_object_get(from, key);
 	char want[48];
@@ -137,6 +144,7 @@ static void read_tier(struct reader *r, const json_t *from, struct tr_machine_ti
 	t->direct = json_is_true(json_object_get(from, "direct"));
 	string(r, from, "tier", "path", t->path, sizeof(t->path));
 	t->bytes = (uint64_t)number(r, from, "tier", "bytes");
+	t->first_share = fmin(number(r, from, "tier", "first_share"), 1);
 	t->latency_ns = spread(r, from, "tier", "latency_ns");
 	t->n_point = array(r, from, "tier", "points", TR_MAX_MACHINE_POINT);
 	for (size_t p = 0; p < t->n_point; p++) {
@@ -144,19 +152,27 @@ static void read_tier(struct reader *r, const json_t *from, struct tr_machine_ti
 
 		t->point[p] = (struct tr_machine_point){
 			.n_flight = (unsigned)fmin(number(r, at, "point", "n_flight"), 1e6),
+			.burst = json_is_true(json_object_get(at, "burst")),
 			.block_bytes = (uint64_t)number(r, at, "point", "block_bytes"),
-			.bytes_per_s = spread(r, at, "point", "bytes_per_s") };
+			.bytes_per_s = spread(r, at, "point", "bytes_per_s")
+		};
+		if (t->point[p].n_flight < 1)
+			refuse(r, "point", "n_flight", "1 or more");
+		if (t->point[p].burst && !t->point[p].block_bytes)
+			refuse(r, "point", "block_bytes", "the size of a burst's reads");
 	}
 }
 
-static void read_kernel(struct reader *r, const json_t *from, struct tr_machine_kernel *k,
-	size_t n_tier)
+static void read_kernel(
+	struct reader *r, const json_t *from, struct tr_machine_kernel *k, size_t n_tier)
 {
 	string(r, from, "kernel", "quant", k->quant, sizeof(k->quant));
 	k->tier = (uint32_t)fmin(number(r, from, "kernel", "tier"), 1e6);
 	if (k->tier >= n_tier)
 		refuse(r, "kernel", "tier", "the index of a tier");
 	k->bytes_per_s = spread(r, from, "kernel", "bytes_per_s");
+	k->cols = (uint32_t)fmin(number(r, from, "kernel", "cols"), 1e6);
+	k->op_ns = spread(r, from, "kernel", "op_ns");
 	k->macs_per_s = spread(r, from, "kernel", "macs_per_s");
 }
 
@@ -167,6 +183,11 @@ static void read_machine(struct reader *r, const json_t *root, struct tr_machine
 	m->n_thread = (unsigned)fmin(number(r, root, "machine", "n_thread"), 1e6);
 	m->bus_bytes_per_s = number(r, root, "machine", "bus_bytes_per_s");
 	m->loop_ns = number(r, root, "machine", "loop_ns");
+	m->rest_ns = number(r, root, "machine", "rest_ns");
+	m->rest_value_ns = number(r, root, "machine", "rest_value_ns");
+	m->attend_ns = number(r, root, "machine", "attend_ns");
+	m->attend_macs_per_s = number(r, root, "machine", "attend_macs_per_s");
+	m->touch_bytes_per_s = number(r, root, "machine", "touch_bytes_per_s");
 	m->n_tier = array(r, root, "machine", "tiers", TR_MAX_MACHINE_TIER);
 	for (size_t i = 0; i < m->n_tier; i++)
 		read_tier(r, json_array_get(json_object_get(root, "tiers"), i), &m->tier[i]);
@@ -176,8 +197,8 @@ static void read_machine(struct reader *r, const json_t *root, struct tr_machine
 			m->n_tier);
 }
 
-int tr_machine_parse(struct tr_machine *m, const char *text, size_t n, const char *name,
-	struct tr_err *err)
+int tr_machine_parse(
+	struct tr_machine *m, const char *text, size_t n, const char *name, struct tr_err *err)
 {
 	struct reader r = { .name = name, .err = err };
 	json_error_t why;
@@ -187,11 +208,11 @@ int tr_machine_parse(struct tr_machine *m, const char *text, size_t n, const cha
 
 	*m = (struct tr_machine){ 0 };
 	if (!root)
-		r.rc = tr_err_set(err, TR_E_FORMAT, "machine '%s': line %d: %s", name, why.line,
-			why.text);
+		r.rc = tr_err_set(
+			err, TR_E_FORMAT, "machine '%s': line %d: %s", name, why.line, why.text);
 	else if (!format || strcmp(format, FORMAT) != 0)
-		r.rc = tr_err_set(err, TR_E_FORMAT, "machine '%s': format is '%s', not " FORMAT, name,
-			format ? format : "");
+		r.rc = tr_err_set(err, TR_E_FORMAT, "machine '%s': format is '%s', not " FORMAT,
+			name, format ? format : "");
 	else if (version < 1 || version > NEWEST)
 		r.rc = tr_err_set(err, TR_E_UNSUPPORTED,
 			"machine '%s': version %lld, this tierra reads up to %d", name,

@@ -1,66 +1,105 @@
 /*
  * forecast.c - what a token should take: per layer the slowest lane, and what comes in turn.
  *
- * A layer's experts are computed in two steps, as the engine does it. Those that are there: lanes (DRAM,
- * persistent memory, GPU) work at the same time, and DRAM and persistent memory share a bus. Meanwhile those on
- * disk are read, all at once; they are computed from DRAM as they arrive, so that of these only the last is
- * computed after the last read. Which lane has how many of the n_used experts is a multinomial draw.
+ * A layer's experts are computed in two steps, as the engine does it. Those that are there: lanes
+ * (DRAM, persistent memory, GPU) work at the same time, and DRAM and persistent memory share a bus.
+ * Meanwhile those on disk are read, asked for all at once; they come at an even pace between the
+ * first and the last. Each is computed from DRAM as it comes, when the one before has been.
  *
- * Not in it: attention's arithmetic beyond reading the KV cache, the sampler, page faults, and others on the
- * machine.
+ * Not in it: the sampler, and others on the machine.
  */
 #include "base/mem.h"
 #include "tierra.h"
 
 #include <math.h>
 
-/* Parallel loops of a layer of deepseek2: norms, seven matrices of attention, the attention itself,
- * the router, shared experts, the two loops of experts, sums. */
-#define LOOPS_PER_LAYER 22
-
-enum { DRAM = TR_MACHINE_DRAM, PMEM = TR_MACHINE_PMEM, NVME = TR_MACHINE_NVME,
-	VRAM = TR_MACHINE_VRAM };
+enum {
+	DRAM = TR_MACHINE_DRAM,
+	PMEM = TR_MACHINE_PMEM,
+	NVME = TR_MACHINE_NVME,
+	VRAM = TR_MACHINE_VRAM
+};
 
 static double time_of(double bytes, double bytes_per_s)
 {
 	return bytes > 0 ? bytes / bytes_per_s : 0;
 }
 
-/* Adds a layer with k experts in each tier, which happens with probability p. */
-static void add_layer(struct tr_forecast *f, const struct tr_workload *w, const struct tr_speeds *s,
-	const unsigned k[TR_N_MACHINE_KIND], double p)
+/* When the k-th of n reads has come. */
+static double arrival(const struct tr_speeds *s, uint32_t k, uint32_t n)
 {
-	double busy[TR_N_MACHINE_KIND], ready = 0, bus = 0, one, read, arrived;
-	double *slowest = &f->lane_s[DRAM];
+	double first = s->read_s[1], last = s->read_s[TR_MIN(n, (uint32_t)TR_MAX_READ_TABLE)];
+
+	if (s->first_share > 0)
+		first = last * s->first_share;
+	return n > 1 ? first + (fmax(last, first) - first) * (k - 1) / (n - 1) : first;
+}
+
+/* Experts that are there; returns when they have been computed. */
+static double add_ready(const struct tr_workload *w, const struct tr_speeds *s,
+	const uint32_t n[TR_N_MACHINE_KIND], double p, struct tr_forecast *f)
+{
+	double ready = 0, busy, bus = 0, *slowest = &f->lane_s[DRAM];
 
 	for (int i = 0; i < TR_N_MACHINE_KIND; i++) {
-		busy[i] = time_of(k[i] * w->unit_bytes, s->tier[i]);
-		if (i != NVME && busy[i] > ready) {
-			ready = busy[i];
+		if (i == NVME)
+			continue;
+		busy = time_of(n[i] * w->unit_bytes, s->tier[i]);
+		f->lane_busy_s[i] += p * busy;
+		if (busy > ready) {
+			ready = busy;
 			slowest = &f->lane_s[i];
 		}
 	}
 	if (s->bus > 0)
-		bus = (k[DRAM] + k[PMEM]) * w->unit_bytes / s->bus;
+		bus = (n[DRAM] + n[PMEM]) * w->unit_bytes / s->bus;
 	if (bus > ready) {
 		ready = bus;
 		slowest = &f->bus_s;
 	}
-	for (int i = 0; i < TR_N_MACHINE_KIND; i++)
-		f->lane_busy_s[i] += p * busy[i];
 	*slowest += p * ready;
-	if (!k[NVME])
-		return;
-	one = time_of(w->unit_bytes, s->tier[DRAM]);
-	arrived = k[NVME] * one;
-	read = s->disk_latency_s + busy[NVME] - time_of(w->beside_bytes, s->resident);
-	f->arrived_s += p * arrived;
-	f->disk_wait_s += p * fmax(read - ready - (arrived - one), 0);
+	return ready;
 }
 
-/* All ways to spread n experts over the tiers from `kind` on; p is the probability of those before. */
+void tr_forecast_layer(const struct tr_workload *w, const struct tr_speeds *s,
+	const uint32_t n[TR_N_MACHINE_KIND], double p, struct tr_forecast *f)
+{
+	bool ready = n[DRAM] + n[PMEM] + n[VRAM] > 0;
+	double one = time_of(w->unit_bytes, s->tier[DRAM]);
+	double now = s->beside_s + add_ready(w, s, n, p, f), wait, step;
+
+	f->loop_s += ready ? p * s->step_s : 0;
+	now += ready ? s->step_s : 0;
+	f->lane_busy_s[NVME] += n[NVME] ? p * arrival(s, n[NVME], n[NVME]) : 0;
+	for (uint32_t k = 1; k <= n[NVME]; k++) {
+		wait = fmax(arrival(s, k, n[NVME]) - now, 0);
+		step = k == 1 || wait > 0 ? s->step_s : 0; /* those that came meanwhile join it */
+		f->disk_wait_s += p * wait;
+		f->arrived_s += p * (one + step);
+		now += wait + one + step;
+	}
+}
+
+void tr_forecast_rest(const struct tr_workload *w, const struct tr_speeds *s, double position,
+	double p, struct tr_forecast *f)
+{
+	(void)w;
+	f->resident_s += p * s->resident_s;
+	f->loop_s += p * s->resident_op_s;
+	f->kv_s += p * position * s->position_s;
+}
+
+void tr_forecast_total(struct tr_forecast *f)
+{
+	f->token_s = f->bus_s + f->disk_wait_s + f->arrived_s + f->resident_s + f->kv_s + f->loop_s;
+	for (int i = 0; i < TR_N_MACHINE_KIND; i++)
+		f->token_s += f->lane_s[i];
+}
+
+/* All ways to spread n experts over the tiers from `kind` on; p is the probability of those before.
+ */
 static void spread(struct tr_forecast *f, const struct tr_workload *w, const struct tr_speeds *s,
-	unsigned k[TR_N_MACHINE_KIND], int kind, unsigned n, double p)
+	uint32_t k[TR_N_MACHINE_KIND], int kind, uint32_t n, double p)
 {
 	double ways = 1;
 
@@ -68,7 +107,7 @@ static void spread(struct tr_forecast *f, const struct tr_workload *w, const str
 		k[kind] = n;
 		p *= pow(w->share[kind], n);
 		if (p > 0)
-			add_layer(f, w, s, k, p);
+			tr_forecast_layer(w, s, k, p, f);
 		return;
 	}
 	for (k[kind] = 0; k[kind] <= n; k[kind]++) {
@@ -80,47 +119,59 @@ static void spread(struct tr_forecast *f, const struct tr_workload *w, const str
 	}
 }
 
-void tr_forecast_token(const struct tr_workload *w, const struct tr_speeds *s,
-	struct tr_forecast *out)
+void tr_forecast_token(
+	const struct tr_workload *w, const struct tr_speeds *s, struct tr_forecast *out)
 {
-	unsigned k[TR_N_MACHINE_KIND];
+	uint32_t k[TR_N_MACHINE_KIND];
 
 	*out = (struct tr_forecast){ 0 };
 	spread(out, w, s, k, 0, w->n_used, w->n_moe_layer);
-	out->resident_s = time_of(w->resident_bytes, s->resident);
-	out->kv_s = time_of(w->kv_bytes, s->resident);
-	out->loop_s = w->n_layer * LOOPS_PER_LAYER * s->loop_s;
-	out->token_s = out->bus_s + out->disk_wait_s + out->arrived_s + out->resident_s + out->kv_s +
-		out->loop_s;
-	for (int i = 0; i < TR_N_MACHINE_KIND; i++)
-		out->token_s += out->lane_s[i];
+	tr_forecast_rest(w, s, w->position, 1, out);
+	tr_forecast_total(out);
 }
 
-/* A chunk wants an expert if any of its tokens does. Each of the two sides, arithmetic and the way of weights,
- * is busy while the other is. */
-static double chunk(const struct tr_workload *w, const struct tr_speeds *s, uint32_t n_token)
+/* --- prompts ---------------------------------------------------------------------------------- */
+
+/* The way of weights and arithmetic are each busy while the other is. What is read goes to memory
+ * that was never used. */
+double tr_forecast_chunk_layer(const struct tr_workload *w, const struct tr_speeds *s,
+	uint32_t n_token, const double n[TR_N_MACHINE_KIND])
 {
-	double one = (double)w->n_used / w->n_expert;
-	double wanted = w->n_expert * (1 - pow(1 - one, n_token)) * w->n_moe_layer;
-	double macs = w->resident_macs + (double)w->n_used * w->n_moe_layer * w->unit_macs;
-	double slowest = 0, lane;
+	double macs = (double)w->n_used * n_token * w->unit_macs, all = 0, slowest = 0;
 
 	for (int i = 0; i < TR_N_MACHINE_KIND; i++) {
-		lane = time_of(wanted * w->held[i] * w->unit_bytes, s->tier[i]);
-		slowest = fmax(slowest, lane);
+		double rate = s->tier[i];
+
+		all += n[i];
+		if (i == NVME && s->touch_bytes_per_s > 0)
+			rate = 1 / (1 / rate + 1 / s->touch_bytes_per_s);
+		slowest = fmax(slowest, time_of(n[i] * w->unit_bytes, rate));
 	}
-	lane = time_of(w->resident_bytes, s->resident) + slowest;
-	return s->macs > 0 ? fmax(lane, macs * n_token / s->macs) : lane;
+	slowest = fmax(slowest, time_of(all * w->unit_bytes, s->tier[DRAM]));
+	return s->macs > 0 ? fmax(slowest, macs / s->macs) : slowest;
 }
 
-double tr_forecast_prompt(const struct tr_workload *w, const struct tr_speeds *s, uint32_t n_token,
-	uint32_t n_batch)
+double tr_forecast_chunk_rest(
+	const struct tr_workload *w, const struct tr_speeds *s, uint32_t n_token)
 {
-	double sum = 0;
+	double bytes = s->resident_s + s->resident_op_s;
+
+	return s->macs > 0 ? fmax(bytes, w->resident_macs * n_token / s->macs) : bytes;
+}
+
+double tr_forecast_prompt(
+	const struct tr_workload *w, const struct tr_speeds *s, uint32_t n_token, uint32_t n_batch)
+{
+	double sum = 0, held[TR_N_MACHINE_KIND];
 
 	for (uint32_t n; n_token; n_token -= n) {
-		n = TR_MIN(n_token, n_batch);
-		sum += chunk(w, s, n);
+		double unused =
+			pow(1 - (double)w->n_used / w->n_expert, n = TR_MIN(n_token, n_batch));
+
+		for (int i = 0; i < TR_N_MACHINE_KIND; i++)
+			held[i] = w->n_expert * (1 - unused) * w->held[i];
+		sum += w->n_moe_layer * tr_forecast_chunk_layer(w, s, n, held);
+		sum += tr_forecast_chunk_rest(w, s, n);
 	}
 	return sum;
 }

@@ -8,8 +8,8 @@
 extern const char *const tr_machine_kind_name[TR_N_MACHINE_KIND];
 
 /* JSON text of a file; name is for messages. */
-int tr_machine_parse(struct tr_machine *m, const char *text, size_t n, const char *name,
-	struct tr_err *err);
+int tr_machine_parse(
+	struct tr_machine *m, const char *text, size_t n, const char *name, struct tr_err *err);
 
 /* The spread of n values, which it sorts. */
 struct tr_spread tr_spread_of(double *values, size_t n);
@@ -23,11 +23,16 @@ struct tr_measure_area {
 };
 
 /* Points by threads and the latency of a tier that is memory. */
-int tr_measure_memory(struct tr_machine_tier *t, const struct tr_measure_area *area,
-	struct tr_err *err);
-/* One type's kernel on the area. */
+int tr_measure_memory(
+	struct tr_machine_tier *t, const struct tr_measure_area *area, struct tr_err *err);
+/* Bytes a second of pages that nobody has used; 0: not known. */
+double tr_measure_touch(struct tr_pool *pool, uint64_t bytes);
+/* One type's kernel on the area, rows of cols values. */
 int tr_measure_kernel(struct tr_machine_kernel *k, const struct tr_measure_area *area,
-	const char *quant, struct tr_err *err);
+	const char *quant, uint32_t cols, struct tr_err *err);
+/* Norms, sums and attention. */
+int tr_measure_layer(
+	struct tr_machine *m, struct tr_pool *pool, unsigned n_repeat, struct tr_err *err);
 /* Points by block and depth of a file or directory. */
 int tr_measure_disk(struct tr_machine_tier *t, const struct tr_measure_opts *opts, const char *path,
 	struct tr_err *err);

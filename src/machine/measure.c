@@ -1,9 +1,9 @@
 /*
  * measure.c - fills a machine profile: memory, persistent memory, disks, kernels on each.
  *
- * Areas are larger than last-level caches and touched before the clock starts. Directories get a file of noise,
- * which has no name and is gone with its descriptor. A directory that is not DAX is measured through the page
- * cache, and its tier then says that it is not direct.
+ * Areas are larger than last-level caches and touched before the clock starts. Directories get a
+ * file of noise, which has no name and is gone with its descriptor. A directory that is not DAX is
+ * measured through the page cache, and its tier then says that it is not direct.
  */
 #include "base/clock.h"
 #include "base/mem.h"
@@ -63,13 +63,54 @@ static void measure_loop(struct run *r)
 	r->m->loop_ns = (double)(tr_now_ns(&tr_clock_real) - start) / N_LOOP;
 }
 
+static int measure_kernel(
+	struct run *r, const struct tr_measure_area *area, const char *quant, uint32_t cols)
+{
+	struct tr_machine_kernel *k = &r->m->kernel[r->m->n_kernel];
+	int rc;
+
+	if (r->m->n_kernel == TR_MAX_MACHINE_KERNEL)
+		return tr_err_set(r->err, TR_E_LIMIT, "measuring: more than %d kernels",
+			TR_MAX_MACHINE_KERNEL);
+	rc = say(r, quant);
+	if (rc)
+		return rc;
+	*k = (struct tr_machine_kernel){ .tier = (uint32_t)r->m->n_tier };
+	rc = tr_measure_kernel(k, area, quant, cols, r->err);
+	r->m->n_kernel += !rc;
+	return rc;
+}
+
+/* "TYPE:COLS", or "TYPE" for rows of a small and of a large model. */
+static int measure_quant(struct run *r, const struct tr_measure_area *area, const char *text)
+{
+	const char *colon = strchr(text, ':');
+	char quant[32];
+	int rc;
+
+	snprintf(quant, sizeof(quant), "%.*s", (int)(colon ? colon - text : 31), text);
+	if (colon)
+		return measure_kernel(r, area, quant, (uint32_t)strtoul(colon + 1, NULL, 10));
+	rc = measure_kernel(r, area, quant, 2048);
+	return rc ? rc : measure_kernel(r, area, quant, 7168);
+}
+
+static int measure_kernels(struct run *r, const struct tr_measure_area *area)
+{
+	static const char *const usual[] = { "Q4_K", "Q6_K", "Q8_0", "F32" };
+	const char *const *quant = r->o.n_quant ? r->o.quant : usual;
+	size_t n = r->o.n_quant ? r->o.n_quant : TR_ARRAY_LEN(usual);
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < n; i++)
+		rc = measure_quant(r, area, quant[i]);
+	return rc;
+}
+
 /* A memory and the kernels on it. */
 static int measure_area(struct run *r, enum tr_machine_kind kind, const char *path,
 	const uint8_t *data, bool direct)
 {
-	static const char *const usual[] = { "Q4_K", "Q6_K", "Q8_0" };
-	const char *const *quant = r->o.n_quant ? r->o.quant : usual;
-	size_t n = r->o.n_quant ? r->o.n_quant : TR_ARRAY_LEN(usual);
 	struct tr_measure_area area = { r->pool, data, r->o.memory_bytes, r->o.n_repeat };
 	struct tr_machine_tier *t = &r->m->tier[r->m->n_tier];
 	int rc;
@@ -79,25 +120,19 @@ static int measure_area(struct run *r, enum tr_machine_kind kind, const char *pa
 	rc = say(r, path[0] ? path : "DRAM");
 	if (!rc)
 		rc = tr_measure_memory(t, &area, r->err);
-	for (size_t i = 0; !rc && i < n && r->m->n_kernel < TR_MAX_MACHINE_KERNEL; i++) {
-		struct tr_machine_kernel *k = &r->m->kernel[r->m->n_kernel];
-
-		rc = say(r, quant[i]);
-		if (rc)
-			break;
-		k->tier = (uint32_t)r->m->n_tier;
-		rc = tr_measure_kernel(k, &area, quant[i], r->err);
-		r->m->n_kernel += !rc;
-	}
+	if (!rc)
+		rc = measure_kernels(r, &area);
 	r->m->n_tier += !rc;
 	return rc;
 }
 
 static int measure_dram(struct run *r)
 {
-	uint8_t *data = tr_pages_alloc(r->o.memory_bytes);
+	uint8_t *data;
 	int rc;
 
+	r->m->touch_bytes_per_s = tr_measure_touch(r->pool, r->o.memory_bytes);
+	data = tr_pages_alloc(r->o.memory_bytes);
 	if (!data)
 		return tr_err_set(r->err, TR_E_NOMEM, "measuring: no memory");
 	for (uint64_t i = 0, x = 88172645463325252u; i + 8 <= r->o.memory_bytes; i += 8) {
@@ -168,13 +203,13 @@ static int measure_pmem(struct run *r, const char *dir)
 static void fill_opts(struct tr_measure_opts *o)
 {
 	if (!o->n_repeat)
-		o->n_repeat = 3;
+		o->n_repeat = 5;
 	if (!o->memory_bytes)
 		o->memory_bytes = (uint64_t)512 << 20;
 	if (!o->disk_bytes)
 		o->disk_bytes = (uint64_t)1 << 30;
 	if (!o->ns)
-		o->ns = 200000000;
+		o->ns = 100000000;
 	o->memory_bytes = TR_ALIGN_UP(o->memory_bytes, (uint64_t)1 << 20);
 	o->disk_bytes = TR_ALIGN_UP(o->disk_bytes, (uint64_t)1 << 20);
 }
@@ -184,12 +219,15 @@ static int measure_all(struct run *r)
 	int rc = measure_dram(r);
 
 	measure_loop(r);
+	if (!rc)
+		rc = tr_measure_layer(r->m, r->pool, r->o.n_repeat, r->err);
 	for (size_t i = 0; !rc && i < r->o.n_pmem; i++)
 		rc = measure_pmem(r, r->o.pmem[i]);
 	for (size_t i = 0; !rc && i < r->o.n_disk; i++) {
 		rc = say(r, r->o.disk[i]);
 		if (!rc)
-			rc = tr_measure_disk(&r->m->tier[r->m->n_tier], &r->o, r->o.disk[i], r->err);
+			rc = tr_measure_disk(
+				&r->m->tier[r->m->n_tier], &r->o, r->o.disk[i], r->err);
 		r->m->n_tier += !rc;
 	}
 	return rc;

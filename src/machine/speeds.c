@@ -1,0 +1,249 @@
+/*
+ * speeds.c - what a machine gives to one model.
+ *
+ * A matrix takes op_ns + bytes / bytes_per_s of the kernel of its type; of the widths that were
+ * measured the nearest counts. A type that was not measured counts as the plain reading of its
+ * bytes, with what another type needs to wake the threads.
+ */
+#include "base/mem.h"
+#include "machine/machine.h"
+
+#include <math.h>
+#include <string.h>
+
+static const struct tr_machine_point *fastest(const struct tr_machine_tier *t)
+{
+	const struct tr_machine_point *best = &t->point[0];
+
+	for (size_t i = 1; i < t->n_point; i++)
+		if (t->point[i].bytes_per_s.mid > best->bytes_per_s.mid)
+			best = &t->point[i];
+	return best;
+}
+
+static double distance(uint32_t a, uint32_t b)
+{
+	return a && b ? fabs(log((double)a / b)) : 0;
+}
+
+/* NULL: the type was not measured on that tier. */
+static const struct tr_machine_kernel *kernel_of(
+	const struct tr_machine *m, size_t tier, const char *quant, uint32_t cols)
+{
+	const struct tr_machine_kernel *best = NULL;
+
+	for (size_t i = 0; i < m->n_kernel; i++) {
+		const struct tr_machine_kernel *k = &m->kernel[i];
+
+		if (k->tier != tier || strcmp(k->quant, quant) != 0)
+			continue;
+		if (!best || distance(k->cols, cols) < distance(best->cols, cols))
+			best = k;
+	}
+	return best;
+}
+
+/* Of one type or another: what a matrix takes beside its bytes. */
+static double op_s(const struct tr_machine *m, const struct tr_machine_kernel *k)
+{
+	if (k)
+		return k->op_ns.mid * 1e-9;
+	return m->n_kernel ? m->kernel[0].op_ns.mid * 1e-9 : m->loop_ns * 1e-9;
+}
+
+static double bytes_s(const struct tr_machine *m, size_t tier, const struct tr_matrices *x)
+{
+	const struct tr_machine_kernel *k = kernel_of(m, tier, x->quant, x->cols);
+	double rate = k ? k->bytes_per_s.mid : fastest(&m->tier[tier])->bytes_per_s.mid;
+
+	return rate > 0 ? x->bytes / rate : 0;
+}
+
+static double ops_s(const struct tr_machine *m, size_t tier, const struct tr_matrices *x)
+{
+	return x->n * op_s(m, kernel_of(m, tier, x->quant, x->cols));
+}
+
+#define MANY 64 /* experts of a prompt's chunk */
+
+/* --- disks ------------------------------------------------------------------------------------ */
+
+/* Of the reads that are not larger than a part of an expert nor more at a time than n_read: those
+ * that give the most. Smaller ones where there are none. */
+static double steady_rate(const struct tr_machine_tier *t, double part_bytes, unsigned n_read)
+{
+	double best = 0, least = t->point[0].bytes_per_s.mid;
+
+	for (size_t i = 0; i < t->n_point; i++) {
+		const struct tr_machine_point *p = &t->point[i];
+
+		least = TR_MIN(least, p->bytes_per_s.mid);
+		if (!p->burst && (double)p->block_bytes <= part_bytes && p->n_flight <= n_read)
+			best = TR_MAX(best, p->bytes_per_s.mid);
+	}
+	return best > 0 ? best : least;
+}
+
+static double burst_s(const struct tr_machine_point *p)
+{
+	return p->bytes_per_s.mid > 0 ? p->n_flight * (double)p->block_bytes / p->bytes_per_s.mid
+				      : 0;
+}
+
+/* What a burst of n reads of size block takes, between (or beyond) the two counts measured next to
+ * n. */
+static double burst_by_count(const struct tr_machine_tier *t, uint64_t block, double n)
+{
+	const struct tr_machine_point *lo = NULL, *hi = NULL;
+	double a, b;
+
+	for (size_t i = 0; i < t->n_point; i++) {
+		const struct tr_machine_point *p = &t->point[i];
+
+		if (!p->burst || p->block_bytes != block)
+			continue;
+		if (!hi || (hi->n_flight < n && p->n_flight > hi->n_flight)) {
+			lo = hi;
+			hi = p;
+		}
+	}
+	a = lo ? burst_s(lo) : 0;
+	b = burst_s(hi);
+	if (!lo)
+		return b * n / hi->n_flight;
+	return a + (b - a) * (n - lo->n_flight) / (hi->n_flight - lo->n_flight);
+}
+
+/* The sizes that were measured next to block, the same twice beyond them; false: no bursts. */
+static bool burst_blocks(const struct tr_machine_tier *t, double block, uint64_t *lo, uint64_t *hi)
+{
+	*lo = *hi = 0;
+	for (size_t i = 0; i < t->n_point; i++) {
+		uint64_t b = t->point[i].burst ? t->point[i].block_bytes : 0;
+
+		if (b && (double)b <= block)
+			*lo = TR_MAX(*lo, b);
+		if (b && (double)b >= block)
+			*hi = *hi ? TR_MIN(*hi, b) : b;
+	}
+	*lo = *lo ? *lo : *hi;
+	*hi = *hi ? *hi : *lo;
+	return *lo > 0;
+}
+
+/* Until n reads of so many bytes have come that were asked for at once. */
+static double reads_s(const struct tr_machine_tier *t, double block, double n)
+{
+	uint64_t lo, hi;
+	double a, b;
+
+	if (!burst_blocks(t, block, &lo, &hi))
+		return t->latency_ns.mid * 1e-9 + n * block / steady_rate(t, block, (unsigned)n);
+	a = burst_by_count(t, lo, n);
+	b = burst_by_count(t, hi, n);
+	if (hi == lo)
+		return a * block / (double)lo;
+	return a + (b - a) * (block - (double)lo) / (double)(hi - lo);
+}
+
+/* Drives of the same kind share the experts. */
+static void add_disk(
+	const struct tr_machine_tier *t, const struct tr_workload *w, struct tr_speeds *s)
+{
+	double block = w->unit_bytes / 3, before = s->disk_bytes_per_s, many;
+	uint64_t lo, hi;
+
+	many = steady_rate(t, block, 3 * w->n_used);
+	if (burst_blocks(t, block, &lo, &hi))
+		many = MANY * w->unit_bytes / reads_s(t, block, 3 * MANY);
+	s->disk_bytes_per_s += many;
+	s->first_share = fmax(s->first_share, t->first_share);
+	for (unsigned k = 1; k <= TR_MAX_READ_TABLE; k++) {
+		double all = reads_s(t, block, 3 * k), one = reads_s(t, block, 3);
+		double other = s->read_s[k];
+
+		/* Two at work each have a share of the burst, but none is faster than one expert.
+		 */
+		s->read_s[k] = before > 0 ? fmax(one, 1 / (1 / all + 1 / other)) : all;
+	}
+	s->tier[TR_MACHINE_NVME] = s->disk_bytes_per_s;
+}
+
+/* --- all -------------------------------------------------------------------------------------- */
+
+static double unit_rate(const struct tr_machine *m, size_t tier, const struct tr_workload *w)
+{
+	double s = 0;
+
+	if (!w->unit[0].quant[0])
+		return fastest(&m->tier[tier])->bytes_per_s.mid;
+	for (int p = 0; p < 3; p++)
+		s += bytes_s(m, tier, &w->unit[p]);
+	return s > 0 ? w->unit_bytes / s : 0;
+}
+
+static void add_resident(
+	const struct tr_machine *m, size_t tier, const struct tr_workload *w, struct tr_speeds *s)
+{
+	for (size_t i = 0; i < w->n_resident; i++) {
+		s->resident_s += bytes_s(m, tier, &w->resident[i]);
+		s->resident_op_s += ops_s(m, tier, &w->resident[i]);
+	}
+	for (size_t i = 0; i < w->n_beside; i++)
+		s->beside_s += bytes_s(m, tier, &w->beside[i]) + ops_s(m, tier, &w->beside[i]);
+}
+
+static double many_macs(const struct tr_machine *m, size_t tier, const struct tr_workload *w)
+{
+	const struct tr_machine_kernel *k = kernel_of(m, tier, w->unit[0].quant, w->unit[0].cols);
+
+	return k ? k->macs_per_s.mid : 0;
+}
+
+/* Attention: arithmetic of all heads over each position, or reading the position where that is not
+ * known. */
+static void add_attention(const struct tr_machine *m, const struct tr_workload *w, bool gpu,
+	double memory_rate, struct tr_speeds *s)
+{
+	double macs = (double)w->n_layer * w->n_head * (2.0 * w->n_lat + w->n_rot);
+
+	s->resident_op_s += w->n_layer * (m->rest_ns + m->rest_value_ns * w->n_embd) * 1e-9;
+	if (w->n_head && !gpu)
+		s->resident_op_s += w->n_layer * m->attend_ns * 1e-9;
+	if (memory_rate > 0)
+		s->position_s = w->kv_bytes / memory_rate;
+	if (m->attend_macs_per_s > 0 && !gpu)
+		s->position_s = fmax(s->position_s, macs / m->attend_macs_per_s);
+}
+
+void tr_machine_speeds(
+	const struct tr_machine *m, const struct tr_workload *w, bool gpu, struct tr_speeds *out)
+{
+	enum tr_machine_kind home = gpu ? TR_MACHINE_VRAM : TR_MACHINE_DRAM;
+
+	*out = (struct tr_speeds){ .bus = m->bus_bytes_per_s,
+		.touch_bytes_per_s = m->touch_bytes_per_s };
+	for (size_t i = 0; i < m->n_tier; i++) {
+		const struct tr_machine_tier *t = &m->tier[i];
+		double rate;
+
+		if (!t->n_point)
+			continue;
+		if (t->kind == TR_MACHINE_NVME) {
+			add_disk(t, w, out);
+			continue;
+		}
+		rate = unit_rate(m, i, w);
+		out->n_thread[t->kind] = fastest(t)->n_flight;
+		out->tier[t->kind] += rate; /* several of a kind share the experts */
+		if (t->kind == TR_MACHINE_DRAM) {
+			out->macs = many_macs(m, i, w);
+			out->step_s =
+				2 * op_s(m, kernel_of(m, i, w->unit[0].quant, w->unit[0].cols));
+		}
+		if (t->kind == home) {
+			add_resident(m, i, w, out);
+			add_attention(m, w, gpu, fastest(t)->bytes_per_s.mid, out);
+		}
+	}
+}
