@@ -846,6 +846,7 @@ struct tr_machine {
 	unsigned n_thread;
 	double bus_bytes_per_s; /* of DRAM and persistent memory together; 0: not limited */
 	double loop_ns;		/* of a parallel loop without work */
+	double wake_ns;		/* the same after a wait so long that the threads sleep */
 	double rest_ns;		/* of what a layer does between matrices: norms, sums, quantising */
 	double rest_value_ns;	/* the same, for each value of the model's width */
 	double attend_ns;	/* of a layer's attention over a short context, its matrices in a cache */
@@ -923,6 +924,7 @@ struct tr_speeds {
 	double disk_bytes_per_s;	/* with as many reads in flight as it takes */
 	double bus;			/* DRAM and persistent memory together; 0: not limited */
 	double step_s;			/* of a layer's experts, whatever they are: two loops */
+	double wake_s;			/* after a wait for the disk */
 	double resident_s;		/* a token's other weights, once through */
 	double resident_op_s;		/* and what the machine needs between them */
 	double beside_s;		/* of both, in each MoE layer, while reads fly */

@@ -66,11 +66,12 @@ static void print_machine(const struct tr_machine *m)
 {
 	print_points(m);
 	print_kernels(m);
-	printf("\nempty parallel loop %.1f us; a layer beside its matrices %.1f us and %.2f ns a "
+	printf("\nempty parallel loop %.1f us, after a wait %.1f; a layer beside its matrices %.1f "
+	       "us and %.2f ns a "
 	       "value of "
 	       "width\nattention %.1f us a layer, %.1f G multiply-adds/s; new memory %.2f GB/s\n",
-		m->loop_ns * 1e-3, m->rest_ns * 1e-3, m->rest_value_ns, m->attend_ns * 1e-3,
-		m->attend_macs_per_s * 1e-9, m->touch_bytes_per_s * 1e-9);
+		m->loop_ns * 1e-3, m->wake_ns * 1e-3, m->rest_ns * 1e-3, m->rest_value_ns,
+		m->attend_ns * 1e-3, m->attend_macs_per_s * 1e-9, m->touch_bytes_per_s * 1e-9);
 }
 
 static int write_file(const struct tr_machine *m, const char *path)

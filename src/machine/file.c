@@ -52,12 +52,14 @@ char *tr_machine_text(const struct tr_machine *m)
 		json_array_append_new(tiers, tier_json(&m->tier[i]));
 	for (size_t i = 0; i < m->n_kernel; i++)
 		json_array_append_new(kernels, kernel_json(&m->kernel[i]));
-	root = json_pack("{s:s, s:i, s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o}",
-		"format", FORMAT, "version", NEWEST, "name", m->name, "source", m->source,
-		"n_thread", (int)m->n_thread, "bus_bytes_per_s", m->bus_bytes_per_s, "loop_ns",
-		m->loop_ns, "rest_ns", m->rest_ns, "rest_value_ns", m->rest_value_ns, "attend_ns",
-		m->attend_ns, "attend_macs_per_s", m->attend_macs_per_s, "touch_bytes_per_s",
-		m->touch_bytes_per_s, "tiers", tiers, "kernels", kernels);
+	root = json_pack(
+		"{s:s, s:i, s:f, s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o}",
+		"format", FORMAT, "version", NEWEST, "wake_ns", m->wake_ns, "name", m->name,
+		"source", m->source, "n_thread", (int)m->n_thread, "bus_bytes_per_s",
+		m->bus_bytes_per_s, "loop_ns", m->loop_ns, "rest_ns", m->rest_ns, "rest_value_ns",
+		m->rest_value_ns, "attend_ns", m->attend_ns, "attend_macs_per_s",
+		m->attend_macs_per_s, "touch_bytes_per_s", m->touch_bytes_per_s, "tiers", tiers,
+		"kernels", kernels);
 	text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
 	json_decref(root);
 	return text;
@@ -183,6 +185,7 @@ static void read_machine(struct reader *r, const json_t *root, struct tr_machine
 	m->n_thread = (unsigned)fmin(number(r, root, "machine", "n_thread"), 1e6);
 	m->bus_bytes_per_s = number(r, root, "machine", "bus_bytes_per_s");
 	m->loop_ns = number(r, root, "machine", "loop_ns");
+	m->wake_ns = number(r, root, "machine", "wake_ns");
 	m->rest_ns = number(r, root, "machine", "rest_ns");
 	m->rest_value_ns = number(r, root, "machine", "rest_value_ns");
 	m->attend_ns = number(r, root, "machine", "attend_ns");

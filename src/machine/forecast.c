@@ -74,6 +74,10 @@ void tr_forecast_layer(const struct tr_workload *w, const struct tr_speeds *s,
 	for (uint32_t k = 1; k <= n[NVME]; k++) {
 		wait = fmax(arrival(s, k, n[NVME]) - now, 0);
 		step = k == 1 || wait > 0 ? s->step_s : 0; /* those that came meanwhile join it */
+		if (wait > 0) {
+			f->loop_s += p * s->wake_s;
+			now += s->wake_s;
+		}
 		f->disk_wait_s += p * wait;
 		f->arrived_s += p * (one + step);
 		now += wait + one + step;

@@ -15,9 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
-#define N_LOOP 2000
+#define N_LOOP	 2000
+#define N_WAKE	 31
+#define PAUSE_NS 2000000 /* ten times what the engine's threads spin */
 
 struct run {
 	struct tr_machine *m;
@@ -61,6 +64,23 @@ static void measure_loop(struct run *r)
 	for (int i = 0; i < N_LOOP; i++)
 		tr_pool_run(r->pool, nothing, NULL, tr_pool_size(r->pool), 1);
 	r->m->loop_ns = (double)(tr_now_ns(&tr_clock_real) - start) / N_LOOP;
+}
+
+/* Threads have gone to sleep, as they do while a layer waits for the disk. */
+static void measure_wake(struct run *r)
+{
+	const struct timespec pause = { .tv_nsec = PAUSE_NS };
+	double ns[N_WAKE];
+
+	for (int i = 0; i < N_WAKE; i++) {
+		uint64_t start;
+
+		nanosleep(&pause, NULL);
+		start = tr_now_ns(&tr_clock_real);
+		tr_pool_each(r->pool, nothing, NULL);
+		ns[i] = (double)(tr_now_ns(&tr_clock_real) - start);
+	}
+	r->m->wake_ns = tr_spread_of(ns, N_WAKE).mid;
 }
 
 static int measure_kernel(
@@ -219,6 +239,7 @@ static int measure_all(struct run *r)
 	int rc = measure_dram(r);
 
 	measure_loop(r);
+	measure_wake(r);
 	if (!rc)
 		rc = tr_measure_layer(r->m, r->pool, r->o.n_repeat, r->err);
 	for (size_t i = 0; !rc && i < r->o.n_pmem; i++)

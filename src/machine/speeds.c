@@ -222,6 +222,7 @@ void tr_machine_speeds(
 	enum tr_machine_kind home = gpu ? TR_MACHINE_VRAM : TR_MACHINE_DRAM;
 
 	*out = (struct tr_speeds){ .bus = m->bus_bytes_per_s,
+		.wake_s = m->wake_ns * 1e-9,
 		.touch_bytes_per_s = m->touch_bytes_per_s };
 	for (size_t i = 0; i < m->n_tier; i++) {
 		const struct tr_machine_tier *t = &m->tier[i];
