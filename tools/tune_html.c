@@ -222,7 +222,7 @@ static void put_bars(FILE *f, const struct tr_tune *t)
 
 static void put_rows(FILE *f, const struct tr_tune *t)
 {
-	char bytes[32];
+	char bytes[32], promote[16];
 
 	fprintf(f, "<div class=\"wide\"><table><tr><th>DRAM<th class=\"l\">policy<th "
 		   "class=\"l\">predictor"
@@ -234,12 +234,12 @@ static void put_rows(FILE *f, const struct tr_tune *t)
 		fprintf(f, "<tr%s><td>%s<td class=\"l\">", i == t->best ? " class=\"best\"" : "",
 			tr_table_bytes(r->choice.dram_bytes, bytes, sizeof(bytes)));
 		put_text(f, r->choice.policy);
-		fprintf(f,
-			"<td "
-			"class=\"l\">%s<td>%u%%<td>%.1f%%<td>%.1f<td>%.2f<td>%.2f<td>%.2f</tr>\n",
-			r->choice.predictor ? r->choice.predictor : "none", r->choice.promote,
-			100 * r->hit_rate, r->read_bytes * 1e-6, 1 / r->warm.token_s,
-			1 / r->first.token_s, r->load_s + r->prompt_s);
+		snprintf(promote, sizeof(promote), "%u%%", r->choice.promote);
+		fprintf(f, "<td class=\"l\">%s<td>%s<td>%.1f%%",
+			r->choice.predictor ? r->choice.predictor : "none",
+			t->in_pmem > 0 ? promote : "-", 100 * r->hit_rate);
+		fprintf(f, "<td>%.1f<td>%.2f<td>%.2f<td>%.2f</tr>\n", r->read_bytes * 1e-6,
+			1 / r->warm.token_s, 1 / r->first.token_s, r->load_s + r->prompt_s);
 	}
 	fprintf(f, "</table></div>\n");
 }
