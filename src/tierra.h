@@ -957,8 +957,8 @@ TR_API void tr_forecast_layer(const struct tr_workload *w, const struct tr_speed
 	const uint32_t n[TR_N_MACHINE_KIND], double p, struct tr_forecast *sum);
 
 /* Adds p times all that a token at that position takes beside its experts. */
-TR_API void tr_forecast_rest(const struct tr_workload *w, const struct tr_speeds *s, double position,
-	double p, struct tr_forecast *sum);
+TR_API void tr_forecast_rest(const struct tr_speeds *s, double position, double p,
+	struct tr_forecast *sum);
 
 /* Fills in token_s. */
 TR_API void tr_forecast_total(struct tr_forecast *sum);

@@ -142,7 +142,7 @@ static void layers_add_up_to_a_token(void **state)
 	(void)state;
 	tr_forecast_layer(&w, &speeds, both_dram, 1, &f);
 	tr_forecast_layer(&w, &speeds, split, 3, &f);
-	tr_forecast_rest(&w, &speeds, 0, 1, &f);
+	tr_forecast_rest(&speeds, 0, 1, &f);
 	tr_forecast_total(&f);
 	near(f.token_s, 0.5e-3 + 3 * 1e-3);
 }

@@ -16,8 +16,6 @@
 #define TR_TUNE_MAX_PATH 4
 #define TR_TUNE_MAX_ROW	 64
 
-enum tr_tune_output { TR_TUNE_TEXT, TR_TUNE_JSON };
-
 struct tr_tune_args {
 	const char *model; /* file, or NULL */
 	const char *shape; /* "k2.5@2.97" bits a weight, or NULL */

@@ -53,7 +53,7 @@ void tr_tune_forecast(const struct tr_tune *t, const struct tr_tune_window *w,
 	for (size_t i = 0; i < w->n_kind; i++)
 		tr_forecast_layer(
 			&t->model.work, s, w->kind[i].n, w->kind[i].count / w->n_token, out);
-	tr_forecast_rest(&t->model.work, s, w->position_sum / w->n_token, 1, out);
+	tr_forecast_rest(s, w->position_sum / w->n_token, 1, out);
 	out->disk_wait_s += touch_s(s, w->fresh_bytes / w->n_token);
 	if (s->tier[TR_MACHINE_PMEM] > 0)
 		out->lane_s[TR_MACHINE_PMEM] +=
@@ -92,7 +92,7 @@ static void end_token(struct watch *w, uint64_t position)
 {
 	struct tr_tune_window *all = &w->row->all, *last = &w->row->last;
 
-	tr_forecast_rest(&w->t->model.work, &w->t->speeds, (double)position, 1, &w->token);
+	tr_forecast_rest(&w->t->speeds, (double)position, 1, &w->token);
 	tr_forecast_total(&w->token);
 	w->token_s[w->n_seen] = w->token.token_s;
 	w->token = (struct tr_forecast){ 0 };

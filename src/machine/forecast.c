@@ -84,10 +84,8 @@ void tr_forecast_layer(const struct tr_workload *w, const struct tr_speeds *s,
 	}
 }
 
-void tr_forecast_rest(const struct tr_workload *w, const struct tr_speeds *s, double position,
-	double p, struct tr_forecast *f)
+void tr_forecast_rest(const struct tr_speeds *s, double position, double p, struct tr_forecast *f)
 {
-	(void)w;
 	f->resident_s += p * s->resident_s;
 	f->loop_s += p * s->resident_op_s;
 	f->kv_s += p * position * s->position_s;
@@ -130,7 +128,7 @@ void tr_forecast_token(
 
 	*out = (struct tr_forecast){ 0 };
 	spread(out, w, s, k, 0, w->n_used, w->n_moe_layer);
-	tr_forecast_rest(w, s, w->position, 1, out);
+	tr_forecast_rest(s, w->position, 1, out);
 	tr_forecast_total(out);
 }
 
