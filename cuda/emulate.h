@@ -77,6 +77,7 @@ static inline float tr_shfl_down16(float v, unsigned d)
 
 #define tr_shfl_xor(v, m) tr_emu_shuffle_f(v, tr_thread % 32 ^ (m))
 #define tr_shfl_xor_u32(v, m) tr_emu_shuffle(v, tr_thread % 32 ^ (m))
+#define tr_shfl_xor_int(v, m) ((int)tr_emu_shuffle((uint32_t)(v), tr_thread % 32 ^ (m)))
 
 static inline int tr_dp4a(uint32_t a, uint32_t b, int c)
 {

@@ -1,10 +1,10 @@
 /*
  * k_matmul.cuh - products of rows of GGUF blocks with quantised activations, in the canonical order.
  *
- * Half a warp has a row, a thread a lane of it; a block of threads has TR_MATMUL_ROWS rows. Sums over
- * blocks of a lane are a chain that no other thread may share, so what hides the latency of memory is
- * that there are many rows. One launch takes the matrices of all heads, or those of a list of
- * experts; the y index of a block is matrix (and for a list gate or up).
+ * Half a warp has a row; a block of threads has TR_MATMUL_ROWS rows. A row has four float sums, each a
+ * chain over a quarter of its blocks, so what hides the latency of memory is that there are many
+ * rows. One launch takes the matrices of all heads, or those of a list of experts; the y index of a
+ * block is matrix (and for a list gate or up).
  *
  * Tiles of activations: weights are read once for TILE of them.
  */
@@ -16,7 +16,7 @@
 
 #define TR_MATMUL_THREADS 128
 #define TR_MATMUL_ROWS (TR_MATMUL_THREADS / TR_LANES)
-#define TR_MATMUL_TILE 4
+#define TR_MATMUL_TILE TR_GROUP
 
 /* A matmul as struct tr_dop_matmul says, or with list: matrix y / n_part is part first_part + y %
  * n_part of that expert, activations are those of its slots and outputs go to them. */
@@ -70,75 +70,68 @@ TR_DEV const uint8_t *tr_matmul_act(const struct tr_matmul_args *a, const struct
 	return j->act + slot * a->m.act_bytes;
 }
 
-typedef void tr_lane_fn(float *acc, const struct tr_dot_in *in, const int n_act);
+typedef float tr_row_fn(const struct tr_dot_in *in, const int n_act);
 
-TR_DEV void tr_matmul_rows(const struct tr_matmul_args *a, const int tile, tr_lane_fn *lane)
+TR_DEV void tr_matmul_rows(const struct tr_matmul_args *a, const int tile, tr_row_fn *dot)
 {
 	struct tr_matmul_job j = tr_matmul_job(a);
 	uint32_t row = tr_block_x * TR_MATMUL_ROWS + tr_thread / TR_LANES;
-	/* Threads without a row repeat the last one: all of a warp take part in the tree. */
+	/* Threads without a row repeat the last one: all of a warp take part in shuffles. */
 	uint32_t at = row < a->m.n_row ? row : a->m.n_row - 1;
+	uint32_t own = tr_thread % (uint32_t)tile;
 	struct tr_dot_in in;
 
 	in.row = j.w + at * a->m.row_bytes;
 	in.n = a->m.n;
 	for (uint32_t t = 0; t < j.n_act; t += (uint32_t)tile) {
-		float acc[TR_MATMUL_TILE] = { 0, 0, 0, 0 };
+		float sum;
 
 		TR_UNROLL
-		for (int i = 0; i < tile; i++) {
-			uint32_t of = t + (uint32_t)i < j.n_act ? t + (uint32_t)i : j.n_act - 1;
-
-			in.act[i] = tr_matmul_act(a, &j, of);
-		}
-		lane(acc, &in, tile);
-		TR_UNROLL
-		for (int i = 0; i < tile; i++) {
-			float sum = tr_tree16(acc[i]);
-
-			if (tr_thread % TR_LANES == 0 && row < a->m.n_row &&
-				t + (uint32_t)i < j.n_act)
-				j.out[(j.first + t + (uint32_t)i) * a->m.out_stride + row] = sum;
-		}
+		for (int i = 0; i < tile; i++)
+			in.act[i] = tr_matmul_act(a, &j, TR_MIN(t + (uint32_t)i, j.n_act - 1));
+		in.own = tr_matmul_act(a, &j, TR_MIN(t + own, j.n_act - 1));
+		sum = dot(&in, tile);
+		if (tr_thread % TR_LANES == own && row < a->m.n_row && t + own < j.n_act)
+			j.out[(j.first + t + own) * a->m.out_stride + row] = sum;
 	}
 }
 
 #define TR_MATMUL_KERNELS(name, call)                                                              \
-	TR_DEV void tr_lane_##name(float *acc, const struct tr_dot_in *in, const int n_act)        \
+	TR_DEV float tr_row_##name(const struct tr_dot_in *in, const int n_act)                    \
 	{                                                                                          \
-		call;                                                                              \
+		return call;                                                                       \
 	}                                                                                          \
 	TR_KERNEL(tr_matvec_##name, tr_matmul_args, TR_MATMUL_THREADS)                             \
 	{                                                                                          \
-		tr_matmul_rows(&a, 1, tr_lane_##name);                                             \
+		tr_matmul_rows(&a, 1, tr_row_##name);                                              \
 	}                                                                                          \
 	TR_KERNEL(tr_matmul_##name, tr_matmul_args, TR_MATMUL_THREADS)                             \
 	{                                                                                          \
-		tr_matmul_rows(&a, TR_MATMUL_TILE, tr_lane_##name);                                \
+		tr_matmul_rows(&a, TR_MATMUL_TILE, tr_row_##name);                                 \
 	}
-#define TR_MATMUL_32(name, block, bias, has_min)                                                   \
-	TR_MATMUL_KERNELS(name, tr_dot32_lane(acc, in, n_act, tr_quad_##name,                      \
-		sizeof(struct tr_block_##block), bias, has_min))
-#define TR_MATMUL_256(name, super, bias, has_min)                                                  \
-	TR_MATMUL_KERNELS(name, tr_dot256_lane(acc, in, n_act, tr_codes_##name, tr_super_##super,  \
-		sizeof(struct tr_block_##name), bias, has_min))
+#define TR_MATMUL_32(name, has_min)                                                                \
+	TR_MATMUL_KERNELS(name, tr_dot32(in, n_act, tr_quarter_##name,                             \
+		sizeof(struct tr_block_##name), has_min))
+#define TR_MATMUL_256(name, super, has_min)                                                        \
+	TR_MATMUL_KERNELS(name, tr_dot256(in, n_act, tr_codes_##name, tr_super_##super,            \
+		sizeof(struct tr_block_##name), has_min))
 
-TR_MATMUL_32(q4_0, q4_0, 8, false)
-TR_MATMUL_32(q4_1, q4_1, 0, true)
-TR_MATMUL_32(q5_0, q5_0, 16, false)
-TR_MATMUL_32(q5_1, q5_1, 0, true)
-TR_MATMUL_32(q8_0, q8_0, 0, false)
-TR_MATMUL_32(iq4_nl, iq4_nl, 0, false)
-TR_MATMUL_32(mxfp4, mxfp4, 0, false)
-TR_MATMUL_256(q2_k, q2_k, 0, true)
-TR_MATMUL_256(q3_k, q3_k, 4, false)
-TR_MATMUL_256(q4_k, 4_5, 0, true)
-TR_MATMUL_256(q5_k, 4_5, 0, true)
-TR_MATMUL_256(q6_k, q6_k, 32, false)
-TR_MATMUL_256(iq4_xs, iq4_xs, 0, false)
-TR_MATMUL_KERNELS(f32, tr_dotf_lane(acc, in, n_act, tr_float_f32))
-TR_MATMUL_KERNELS(f16, tr_dotf_lane(acc, in, n_act, tr_float_f16))
-TR_MATMUL_KERNELS(bf16, tr_dotf_lane(acc, in, n_act, tr_float_bf16))
+TR_MATMUL_32(q4_0, false)
+TR_MATMUL_32(q4_1, true)
+TR_MATMUL_32(q5_0, false)
+TR_MATMUL_32(q5_1, true)
+TR_MATMUL_32(q8_0, false)
+TR_MATMUL_32(iq4_nl, false)
+TR_MATMUL_32(mxfp4, false)
+TR_MATMUL_256(q2_k, q2_k, true)
+TR_MATMUL_256(q3_k, q3_k, false)
+TR_MATMUL_256(q4_k, 4_5, true)
+TR_MATMUL_256(q5_k, 4_5, true)
+TR_MATMUL_256(q6_k, q6_k, false)
+TR_MATMUL_256(iq4_xs, iq4_xs, false)
+TR_MATMUL_KERNELS(f32, tr_dotf(in, n_act, tr_float_f32))
+TR_MATMUL_KERNELS(f16, tr_dotf(in, n_act, tr_float_f16))
+TR_MATMUL_KERNELS(bf16, tr_dotf(in, n_act, tr_float_bf16))
 
 #define TR_MATMUL_CASE(id, name)                                                                   \
 	case TR_QUANT_##id:                                                                        \

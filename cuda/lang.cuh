@@ -43,6 +43,7 @@ typedef cudaStream_t tr_launch_stream;
 #define tr_shfl_down16(v, d) __shfl_down_sync(0xffffffffu, v, d, 16)
 #define tr_shfl_xor(v, m) __shfl_xor_sync(0xffffffffu, v, m)
 #define tr_shfl_xor_u32(v, m) __shfl_xor_sync(0xffffffffu, v, m)
+#define tr_shfl_xor_int(v, m) __shfl_xor_sync(0xffffffffu, v, m)
 #define tr_dp4a(a4, b4, c) __dp4a((int)(a4), (int)(b4), c)
 #define tr_byte_perm(x, y, s) __byte_perm(x, y, s)
 #define tr_half_to_float(h) __half2float(__ushort_as_half(h))
@@ -69,6 +70,12 @@ TR_DEV uint32_t tr_load4_at2(const uint8_t *p)
 TR_DEV uint32_t tr_load4_at1(const uint8_t *p)
 {
 	return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/* Eight, at a multiple of 8; the first are the low ones. */
+TR_DEV uint64_t tr_load8(const uint8_t *p)
+{
+	return *(const uint64_t *)p;
 }
 
 TR_DEV float tr_load_half(const uint8_t *p)

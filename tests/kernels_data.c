@@ -1,8 +1,8 @@
 /*
  * kernels_data.c - see kernels_data.h.
  *
- * canonical_dot takes nothing from src/compute but the layout of activations. The integers that a
- * lane multiplies come from the decoder of the type, run on a copy of the block whose scale is
+ * canonical_dot takes nothing from src/compute but the layout of activations. The integers that
+ * are multiplied come from the decoder of the type, run on a copy of the block whose scale is
  * unit_of() and whose minimum factor is 0, and the minimums from one with 0 and 1.
  */
 #include "test.h"
@@ -238,37 +238,28 @@ static void decode_integers(const struct tr_quant *q, const uint8_t *block, floa
 float canonical_dot(const struct tr_quant *q, const uint8_t *row, const char *act, size_t n)
 {
 	int has_min = q->act != TR_ACT_F32 && scales_of(q->id)->m_off >= 0;
-	float lane[16] = { 0 }, lane_min[16] = { 0 }, w[256], min[256], d, m;
+	int sign = q->act == TR_ACT_Q8_256 ? -1 : 1; /* of minimums */
+	float acc[4] = { 0 }, w[256], min[256], d, m;
 
 	if (q->act == TR_ACT_F32)
 		return canonical_float_dot(q, row, act, n);
 	for (size_t first = 0; first < n; first += q->block_values, row += q->block_bytes) {
 		float d_x = act_scale(q->act, act, n, first);
-		int sum[16] = { 0 }, used[16] = { 0 }, sum_x[16] = { 0 }, group_x[16] = { 0 };
+		float *to = &acc[first / q->block_values % 4];
+		int sum = 0, sum_min = 0;
 
 		decode_integers(q, row, w, min, &d, &m);
-		for (size_t i = first; i < first + q->block_values; i++) {
-			int x = (signed char)act[i];
+		for (size_t i = 0; i < q->block_values; i++) {
+			int x = (signed char)act[first + i];
 
-			used[i / 4 % 16] = 1;
-			sum[i / 4 % 16] += (int)w[i - first] * x;
-			sum_x[i / 4 % 16] += x;
-			group_x[i / 16 % 16] += x;
+			sum += (int)w[i] * x;
+			sum_min += has_min ? sign * (int)min[i] * x : 0;
 		}
-		for (int l = 0; l < 16; l++) {
-			if (used[l])
-				lane[l] = fmaf(d * d_x, (float)sum[l], lane[l]);
-			if (used[l] && has_min && q->act == TR_ACT_Q8_32)
-				lane[l] = fmaf(m * d_x, (float)sum_x[l], lane[l]);
-			if (has_min && q->act == TR_ACT_Q8_256)
-				lane_min[l] = fmaf(-(m * d_x),
-					(float)((int)-min[16 * l] * group_x[l]), lane_min[l]);
-		}
+		*to = fmaf(d * d_x, (float)sum, *to);
+		if (has_min)
+			*to = fmaf((float)sign * (m * d_x), (float)sum_min, *to);
 	}
-	if (has_min && q->act == TR_ACT_Q8_256)
-		for (int l = 0; l < 16; l++)
-			lane[l] += lane_min[l];
-	return tree(lane);
+	return (acc[0] + acc[2]) + (acc[1] + acc[3]);
 }
 
 int same_float(float a, float b)

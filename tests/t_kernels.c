@@ -195,10 +195,10 @@ static void dots_of_a_long_row_have_the_canonical_bits(void **state)
 	}
 }
 
-/* As many activations as fill whole strips of a kernel, and one fewer or more. */
+/* As many activations as fill whole strips of a kernel, and one fewer or more; rows likewise. */
 static void many_activations_have_the_canonical_bits(void **state)
 {
-	enum { N_ROW = 5, N_MANY = 65 };
+	enum { N_ROW = 19, N_MANY = 65 };
 	static const size_t n_act[] = { 15, 16, 17, 31, 32, 33, 64, N_MANY };
 	const struct tr_kernels *k;
 	const struct tr_quant *q;

@@ -8,11 +8,12 @@
  *    values in ascending order, one fma each, starting from +0. At the end the lanes are added in a
  *    tree: l += l+8, l += l+4, l += l+2, l += l+1. A partial last chunk leaves the lanes it has no
  *    value for untouched.
- *  - Quantised weights meet int8 activations. Lane of value i is (i / 4) mod 16: four neighbouring
- *    products, so 16 lanes are 64 consecutive values. Within a block (or K super-block) the sum of
- *    a lane, sub-block scales and offsets included, is an exact int32. Per block each lane that has
- *    values in it does acc = fma(d_w * d_x, (float)sum, acc), blocks in ascending order, from +0.
- *    d_w is the block's binary16 (or E8M0) scale converted exactly; d_w * d_x is rounded once.
+ *  - Quantised weights meet int8 activations. The sum of a block (or K super-block), sub-block
+ *    scales and offsets included, is an exact int32. A row has four float sums, from +0: block i
+ *    belongs to sum i mod 4, blocks in ascending order, acc = fma(d_w * d_x, (float)sum, acc). At
+ *    the end the row is (s0 + s2) + (s1 + s3). d_w is the block's binary16 (or E8M0) scale
+ *    converted exactly; d_w * d_x is rounded once, and so is (float)sum, to nearest even, where
+ *    the sum passes 2^24.
  *    What a sum adds up, x being the int8 activation and q the stored code:
  *      Q4_0 (q - 8) x    Q5_0 (q - 16) x    Q8_0 q x    Q4_1, Q5_1 q x
  *      IQ4_NL, MXFP4 table[q] x, for MXFP4 with d_w = 2^(e - 128)
@@ -20,15 +21,11 @@
  *      IQ4_XS (scale - 32) table[q] x
  *      IQ2, IQ3 (2 scale + 1) sign grid[q] x with d_w = d / 8; IQ3_XXS d / 4; IQ3_S d
  *      IQ1 (2 scale + 1) (8 grid[q] +- 1) x with d_w = d / 8
- *    In types of 32 values a block has 8 lanes: 0..7 for blocks of even index, 8..15 for odd. In
- *    types of 256 a lane has 16 values of a super-block, 4 in each of its chunks of 64, and one fma
- *    a super-block. All such sums are below 2^24, so their conversion to float is exact.
- *  - Minimums. 32-value types (Q4_1, Q5_1): after the product a lane does
- *    acc = fma(m_w * d_x, (float)sum of the lane's four x, acc). K types: lane g of a second set of
- *    accumulators takes group g of 16 values of the super-block:
- *    accm[g] = fma(-(dmin_w * d_x), (float)(min_g * sum_g), accm[g]), where min_g is the minimum
- *    of the sub-block that holds the group (Q2_K: number g; Q4_K, Q5_K: number g / 2). At the end
- *    lane l = acc[l] + accm[l], then the tree. Only types that have minimums do that addition.
+ *  - Minimums, after the product and into the same sum. 32-value types (Q4_1, Q5_1):
+ *    acc = fma(m_w * d_x, (float)sum of the block's x, acc). K types:
+ *    acc = fma(-(dmin_w * d_x), (float)sum over groups g of min_g * sum_g, acc), an exact int32,
+ *    where sum_g adds up group g of 16 values and min_g is the minimum of the sub-block that holds
+ *    it (Q2_K: number g; Q4_K, Q5_K: number g / 2).
  *  - F32, F16, BF16 weights: activations stay float and the first rule holds, acc = fma(w, x, acc).
  *  - exp, silu and sigmoid: exp.h.
  *

@@ -94,7 +94,8 @@ size_t tr_ops_row_grain(const struct tr_ops *ops, uint64_t row_bytes, uint64_t n
 	uint64_t bytes = TR_MIN(TR_MAX(share, (uint64_t)TASK_BYTES_MIN), (uint64_t)TASK_BYTES_MAX);
 	uint64_t rows = bytes / (row_bytes * TR_MIN(n_tok, (size_t)8)) + 1;
 
-	return (size_t)TR_ALIGN_UP(rows, (uint64_t)4);
+	/* Kernels take 4 rows with one activation, 16 with several. */
+	return (size_t)TR_ALIGN_UP(rows, (uint64_t)(n_tok > 1 ? 16 : 4));
 }
 
 struct matmul_job {

@@ -7,42 +7,68 @@ TR_INLINE const struct grid256 *grid_of(const uint8_t *block)
 	return (const struct grid256 *)block;
 }
 
-/* Each of the four bytes of a part of signs eight times. */
-TR_INLINE __m256i eight_times(const uint8_t *block, int part)
+/* Bytes 2 g and 2 g + 1 of the signs of two blocks, each eight times. */
+TR_INLINE __m256i eight_times(const uint8_t *first, const uint8_t *second, int g)
 {
-	const __m256i pick = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2,
-		2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
-	int v;
+	const char a = (char)(2 * (g % 8)), b = (char)(a + 1);
+	__m256i v = tr_avx2_two(grid_of(first)->signs + 16 * (g / 8),
+		grid_of(second)->signs + 16 * (g / 8));
 
-	memcpy(&v, grid_of(block)->signs + 4 * part, sizeof(v));
-	return _mm256_shuffle_epi8(_mm256_set1_epi32(v), pick);
+	return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(_mm_setr_epi8(
+			a, a, a, a, a, a, a, a, b, b, b, b, b, b, b, b)));
 }
 
-TR_INLINE __m256i signs_grid(const uint8_t *block, int part)
+TR_INLINE __m256i signs_grid(const uint8_t *first, const uint8_t *second, int g)
 {
 	const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
-	__m256i v = _mm256_and_si256(eight_times(block, part), bit);
+	__m256i v = _mm256_and_si256(eight_times(first, second, g), bit);
 
 	return _mm256_or_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8(1));
 }
 
-TR_INLINE __m256i scales_grid(const uint8_t *block, __m128i *min)
+TR_INLINE __m256i scales_grid(const uint8_t *first, const uint8_t *second, __m256i *min)
 {
 	(void)min;
-	return by_part(load128(grid_of(block)->scales));
+	return tr_avx2_two(grid_of(first)->scales, grid_of(second)->scales);
 }
 
-TR_INLINE __m256i codes_iq1(const uint8_t *block, int part)
+/* 16 values of two blocks by entries of 8. */
+TR_INLINE __m256i two_8(const uint64_t *grid, const uint16_t *a, const uint16_t *b)
 {
-	return _mm256_add_epi8(look_up8(tr_iq1_grid, grid_of(block)->idx + 4 * part),
-		eight_times(block, part));
+	__m256i lo = _mm256_blend_epi32(entry8(grid, a[0]), entry8(grid, a[1]), 0x0c);
+	__m256i hi = _mm256_blend_epi32(entry8(grid, b[0]), entry8(grid, b[1]), 0xc0);
+
+	return _mm256_blend_epi32(lo, hi, 0xf0);
+}
+
+TR_INLINE __m256i four_4(const uint32_t *grid, const uint16_t *a)
+{
+	__m256i lo = _mm256_blend_epi32(entry4(grid, a[0]), entry4(grid, a[1]), 0x22);
+	__m256i hi = _mm256_blend_epi32(entry4(grid, a[2]), entry4(grid, a[3]), 0x88);
+
+	return _mm256_blend_epi32(lo, hi, 0xcc);
+}
+
+/* By entries of 4. */
+TR_INLINE __m256i two_4(const uint32_t *grid, const uint16_t *a, const uint16_t *b)
+{
+	return _mm256_blend_epi32(four_4(grid, a), four_4(grid, b), 0xf0);
+}
+
+TR_INLINE __m256i codes_iq1(const uint8_t *first, const uint8_t *second, int g)
+{
+	return _mm256_add_epi8(
+		two_8(tr_iq1_grid, grid_of(first)->idx + 2 * g, grid_of(second)->idx + 2 * g),
+		eight_times(first, second, g));
 }
 
 #define CODES(type, width)                                                                         \
-	TR_INLINE __m256i codes_##type(const uint8_t *block, int part)                             \
+	TR_INLINE __m256i codes_##type(const uint8_t *first, const uint8_t *second, int g)         \
 	{                                                                                          \
-		return look_up##width(tr_##type##_grid,                                            \
-			grid_of(block)->idx + 32 / (width) * part);                                \
+		int at = 16 / (width) * g;                                                         \
+                                                                                                   \
+		return two_##width(tr_##type##_grid, grid_of(first)->idx + at,                     \
+			grid_of(second)->idx + at);                                                \
 	}
 
 CODES(iq2_xxs, 8)
@@ -53,8 +79,8 @@ CODES(iq3_s, 4)
 
 #define BLOCK(type) .bytes = sizeof(struct tr_block_##type), .d_at = offsetof(struct grid256, d),  \
 	.unpack = unpack_##type, .scales = scales_grid
-#define IQ1 .codes = codes_iq1, .off = 9, .unit = TR_IQ1_UNIT
-#define SIGNED(type) BLOCK(type), .codes = codes_##type, .signs = signs_grid
+#define IQ1 .codes = codes_iq1, .off = 9, .unit = TR_IQ1_UNIT, .lane = { .fit = 4 }
+#define SIGNED(type) BLOCK(type), .codes = codes_##type, .signs = signs_grid, .lane = { .fit = 1 }
 
 static const struct k iq1_s = { BLOCK(iq1_s), IQ1 };
 static const struct k iq1_m = { BLOCK(iq1_m), IQ1 };
@@ -64,10 +90,10 @@ static const struct k iq2_s = { SIGNED(iq2_s), .unit = TR_IQ2_UNIT };
 static const struct k iq3_xxs = { SIGNED(iq3_xxs), .unit = TR_IQ3_XXS_UNIT };
 static const struct k iq3_s = { SIGNED(iq3_s) };
 
-TR_DEFINE_DOT(tr_avx2_dot_iq1_s, tile, &iq1_s, TR_ACT_Q8_256, 2, 2)
-TR_DEFINE_DOT(tr_avx2_dot_iq1_m, tile, &iq1_m, TR_ACT_Q8_256, 2, 2)
-TR_DEFINE_DOT(tr_avx2_dot_iq2_xxs, tile, &iq2_xxs, TR_ACT_Q8_256, 2, 2)
-TR_DEFINE_DOT(tr_avx2_dot_iq2_xs, tile, &iq2_xs, TR_ACT_Q8_256, 2, 2)
-TR_DEFINE_DOT(tr_avx2_dot_iq2_s, tile, &iq2_s, TR_ACT_Q8_256, 2, 2)
-TR_DEFINE_DOT(tr_avx2_dot_iq3_xxs, tile, &iq3_xxs, TR_ACT_Q8_256, 2, 2)
-TR_DEFINE_DOT(tr_avx2_dot_iq3_s, tile, &iq3_s, TR_ACT_Q8_256, 2, 2)
+K_DOT(iq1_s, 3)
+K_DOT(iq1_m, 3)
+K_DOT(iq2_xxs, 3)
+K_DOT(iq2_xs, 3)
+K_DOT(iq2_s, 3)
+K_DOT(iq3_xxs, 3)
+K_DOT(iq3_s, 3)

@@ -45,58 +45,10 @@ TR_INLINE __m512 tr_avx512_trees(const __m512 acc[16])
 	return _mm512_add_ps(_mm512_shuffle_ps(a, c, 0x88), _mm512_shuffle_ps(a, c, 0xdd));
 }
 
-/* Pairs of neighbouring sums, two of four lanes left of each: then one, in lanes 0 and 2. */
-TR_INLINE __m512 tr_avx512_fold_pairs(__m512 a, __m512 b)
-{
-	__m512 v = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
-
-	return _mm512_add_ps(v, _mm512_shuffle_ps(v, v, 0xb1));
-}
-
-/* The trees of a tile's sums, several at once: short rows end before they have begun. */
-TR_INLINE void tr_avx512_tile_trees(float sum[TR_TILE_ROWS][TR_TILE_ACTS],
-	__m512 acc[TR_TILE_ROWS][TR_TILE_ACTS], int nr, int nt)
-{
-	__m512 a, b;
-
-	if (nr == 2 && nt == 4) {
-		a = tr_avx512_fold_to_4(acc[0][0], acc[0][2], acc[1][0], acc[1][2]);
-		b = tr_avx512_fold_to_4(acc[0][1], acc[0][3], acc[1][1], acc[1][3]);
-		a = _mm512_maskz_compress_ps(0x5555, tr_avx512_fold_pairs(a, b));
-		_mm256_storeu_ps(sum[0], _mm512_castps512_ps256(a));
-		return;
-	}
-	if (nr == 4 && nt == 1) {
-		float v[4];
-
-		a = tr_avx512_fold_to_4(acc[0][0], acc[1][0], acc[2][0], acc[3][0]);
-		a = _mm512_maskz_compress_ps(0x1111, tr_avx512_fold_pairs(a, a));
-		_mm_storeu_ps(v, _mm512_castps512_ps128(a));
-		TR_UNROLL
-		for (int r = 0; r < 4; r++)
-			sum[r][0] = v[r];
-		return;
-	}
-	TR_UNROLL
-	for (int r = 0; r < nr; r++) {
-		TR_UNROLL
-		for (int t = 0; t < nt; t++)
-			sum[r][t] = tr_avx512_tree(acc[r][t]);
-	}
-}
-
 /* The low n of 16 lanes. */
 TR_INLINE __mmask16 tr_avx512_first(size_t n)
 {
 	return (__mmask16)((1u << n) - 1);
-}
-
-/* One 128-bit value in lanes 0 and 1, another in lanes 2 and 3. */
-TR_INLINE __m512i tr_avx512_pair(const uint8_t *lo, const uint8_t *hi)
-{
-	__m512i v = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)lo));
-
-	return _mm512_mask_broadcast_i32x4(v, 0xff00, _mm_loadu_si128((const __m128i *)hi));
 }
 
 /* The same 16 bytes in all four lanes. */

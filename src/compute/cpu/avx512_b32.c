@@ -1,373 +1,462 @@
 /*
  * avx512_b32.c - dot products of the types with 32 values a block.
  *
- * Two blocks fill a register with 64 unsigned codes, q + off, and meet 64 activations in one
- * vpdpbusd whose lanes start from -off * sum4(x). Eight blocks are one step: their scales are
- * collected, converted and multiplied by the activation's together, then spread over the lanes pair
- * by pair. Four blocks at the end of a row are half a step. The last one to three are copied to
- * half a step padded with zeros: a product of zeros leaves the lanes as they are.
+ * One activation goes by tiles (avx512_tile.h). Four blocks of a row fill two registers, first
+ * halves and last halves, a block to a quarter; two vpdpbusd leave four partial sums of each. The
+ * last one to three blocks of a row are copied and padded with zeros: products of zeros change no
+ * sum, since none is ever -0.
+ *
+ * Several activations go by sheets (avx512_sheet.h): a block and the one four blocks on, which goes
+ * into the same float sum, are 16 vpdpbusd for one load and store of that.
  */
-#include "compute/cpu/avx512_strips.h"
+#include "compute/cpu/avx512_sheet.h"
+#include "compute/cpu/avx512_tile.h"
 #include "compute/cpu/step32.h"
 
 struct b32 {
 	size_t bytes; /* of a block */
-	int off;
+	int off;      /* codes are that much too large */
 	bool e8m0;    /* d is a power of two in a byte, not binary16 */
 	bool has_min; /* m follows d */
-	__m512i (*codes)(const uint8_t *pair); /* of two blocks */
+	/* Four blocks of a row: the first 16 codes of each, and the last. */
+	void (*codes)(const uint8_t *w, __m512i codes[2]);
+	/* A block of 16 rows. */
+	void (*sheet)(const struct tr_sheet_rows *w, __m512i codes[8]);
 };
 
-TR_INLINE __m512i nibbles(const uint8_t *lo, const uint8_t *hi)
-{
-	__m512i v = _mm512_srlv_epi16(tr_avx512_pair(lo, hi), tr_avx512_counts(0, 4, 0, 4));
+/* --- tiles ----------------------------------------------------------------------------------- */
 
-	return _mm512_and_si512(v, _mm512_set1_epi8(15));
+TR_INLINE __m512i four_pieces(const uint8_t *p, int stride)
+{
+	return four_quarters(p, p + stride, p + 2 * stride, p + 3 * stride);
 }
 
-TR_INLINE __m512i fifth_bits(__m512i v, const uint8_t *lo, const uint8_t *hi)
+TR_INLINE void nibbles(const uint8_t *p, int stride, __m512i codes[2])
 {
-	uint32_t a, b;
+	__m512i v = four_pieces(p, stride);
 
-	memcpy(&a, lo, 4);
-	memcpy(&b, hi, 4);
-	return _mm512_mask_add_epi8(v, (uint64_t)b << 32 | a, v, _mm512_set1_epi8(16));
+	codes[0] = tr_low_nibbles(v);
+	codes[1] = tr_high_nibbles(v);
 }
 
-TR_INLINE __m512i codes_q4_0(const uint8_t *p)
+TR_INLINE void look_up(__m512i table, __m512i codes[2])
 {
-	return nibbles(p + 2, p + 20);
+	codes[0] = _mm512_shuffle_epi8(table, codes[0]);
+	codes[1] = _mm512_shuffle_epi8(table, codes[1]);
 }
 
-TR_INLINE __m512i codes_q4_1(const uint8_t *p)
+/* 32 bits of each block. */
+TR_INLINE void add_fifth_bits(const uint8_t *p, int stride, __m512i codes[2])
 {
-	return nibbles(p + 4, p + 24);
-}
-
-TR_INLINE __m512i codes_q5_0(const uint8_t *p)
-{
-	return fifth_bits(nibbles(p + 6, p + 28), p + 2, p + 24);
-}
-
-TR_INLINE __m512i codes_q5_1(const uint8_t *p)
-{
-	return fifth_bits(nibbles(p + 8, p + 32), p + 4, p + 28);
-}
-
-TR_INLINE __m512i codes_q8_0(const uint8_t *p)
-{
-	__m256i lo = _mm256_loadu_si256((const __m256i *)(p + 2));
-	__m256i hi = _mm256_loadu_si256((const __m256i *)(p + 36));
-
-	return _mm512_xor_si512(_mm512_inserti64x4(_mm512_castsi256_si512(lo), hi, 1),
-		_mm512_set1_epi8((char)0x80));
-}
-
-TR_INLINE __m512i codes_iq4_nl(const uint8_t *p)
-{
-	__m512i table = _mm512_add_epi8(tr_avx512_table(tr_iq4_values),
-		_mm512_set1_epi8((char)128));
-
-	return _mm512_shuffle_epi8(table, nibbles(p + 2, p + 20));
-}
-
-TR_INLINE __m512i codes_mxfp4(const uint8_t *p)
-{
-	__m512i table = _mm512_add_epi8(tr_avx512_table(tr_fp4_values), _mm512_set1_epi8(12));
-
-	return _mm512_shuffle_epi8(table, nibbles(p + 1, p + 18));
-}
-
-/* Words at p, p + stride, q, q + stride. */
-TR_INLINE __m128i four_words(const uint8_t *p, const uint8_t *q, int stride)
-{
-	const short s = (short)(stride / 2);
-	const __m256i idx = _mm256_setr_epi16(0, s, 16, (short)(16 + s), 0, 0, 0, 0, 0, 0, 0, 0, 0,
-		0, 0, 0);
-	const __m512i wide_idx = _mm512_castsi256_si512(_mm256_setr_epi16(0, s, 32, (short)(32 + s),
-		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
-
-	if (stride <= 30)
-		return _mm256_castsi256_si128(_mm256_permutex2var_epi16(
-			_mm256_loadu_si256((const __m256i *)p), idx,
-			_mm256_loadu_si256((const __m256i *)q)));
-	return _mm512_castsi512_si128(_mm512_permutex2var_epi16(_mm512_loadu_si512(p), wide_idx,
-		_mm512_loadu_si512(q)));
-}
-
-/* The words that hold the bytes at p, p + stride, ... of eight blocks. */
-TR_INLINE __m128i eight_words(const uint8_t *p, int stride)
-{
-	const short a = (short)(stride / 2), b = (short)stride, c = (short)(stride * 3 / 2);
-	const __m512i idx = _mm512_castsi256_si512(_mm256_setr_epi16(0, a, b, c, 32, 32 + a, 32 + b,
-		32 + c, 0, 0, 0, 0, 0, 0, 0, 0));
-
-	if (stride <= 20)
-		return _mm512_castsi512_si128(_mm512_permutex2var_epi16(_mm512_loadu_si512(p), idx,
-			_mm512_loadu_si512(p + 4 * stride)));
-	return _mm_unpacklo_epi64(four_words(p, p + 2 * stride, stride),
-		four_words(p + 4 * stride, p + 6 * stride, stride));
-}
-
-/* The first four bytes of eight blocks. */
-TR_INLINE __m256i eight_pairs(const uint8_t *p, int stride)
-{
-	const int a = stride / 4;
-	const __m512i idx = _mm512_castsi256_si512(_mm256_setr_epi32(0, a, 2 * a, 3 * a, 16, 16 + a,
-		16 + 2 * a, 16 + 3 * a));
-	const __m256i half_idx = _mm256_setr_epi32(0, a, 8, 8 + a, 0, 0, 0, 0);
-	__m256i v[4];
-
-	if (stride <= 20)
-		return _mm512_castsi512_si256(_mm512_permutex2var_epi32(_mm512_loadu_si512(p), idx,
-			_mm512_loadu_si512(p + 4 * stride)));
-	TR_UNROLL
-	for (int i = 0; i < 4; i++)
-		v[i] = _mm256_loadu_si256((const __m256i *)(p + 2 * i * stride));
-	v[0] = _mm256_permutex2var_epi32(v[0], half_idx, v[1]);
-	v[2] = _mm256_permutex2var_epi32(v[2], half_idx, v[3]);
-	return _mm256_inserti128_si256(v[0], _mm256_castsi256_si128(v[2]), 1);
-}
-
-/* The d of eight blocks, or d and m of each. */
-TR_INLINE __m512 scales(const struct b32 *ty, const uint8_t *p)
-{
-	/* Of words that start at even and odd addresses in turn, the byte that is meant. */
-	const __m128i byte = _mm_setr_epi8(0, 3, 4, 7, 8, 11, 12, 15, 0, 0, 0, 0, 0, 0, 0, 0);
-	const int bytes = (int)ty->bytes;
-	__m128i e;
-
-	if (ty->has_min)
-		return _mm512_cvtph_ps(eight_pairs(p, bytes));
-	if (!ty->e8m0)
-		return _mm512_castps256_ps512(_mm256_cvtph_ps(eight_words(p, bytes)));
-	e = _mm_shuffle_epi8(eight_words(p, bytes), byte);
-	return _mm512_castps256_ps512(powers(_mm256_cvtepu8_epi32(e)));
-}
-
-/* The same of four blocks, reading nothing behind them. */
-TR_INLINE __m512 half_scales(const struct b32 *ty, const uint8_t *p)
-{
-	const __m128i byte = _mm_setr_epi8(0, 3, 4, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-	const int bytes = (int)ty->bytes, a = bytes / 4;
-	const __m256i pair_idx = _mm256_setr_epi32(0, a, 8, 8 + a, 0, 0, 0, 0);
-	__m128i e;
-
-	if (ty->has_min)
-		return _mm512_cvtph_ps(_mm256_permutex2var_epi32(
-			_mm256_loadu_si256((const __m256i *)p), pair_idx,
-			_mm256_loadu_si256((const __m256i *)(p + 2 * bytes))));
-	e = four_words(p, p + 2 * bytes, bytes);
-	if (!ty->e8m0)
-		return _mm512_castps128_ps512(_mm_cvtph_ps(e));
-	e = _mm_shuffle_epi8(e, byte);
-	return _mm512_castps256_ps512(powers(_mm256_cvtepu8_epi32(e)));
-}
-
-/* The d of eight blocks of activations, each twice where d and m want one. */
-TR_INLINE __m512 act_scales(const struct b32 *ty, const float *d)
-{
-	const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-	__m512 v = _mm512_castps256_ps512(_mm256_loadu_ps(d));
-
-	return ty->has_min ? _mm512_permutexvar_ps(twice, v) : v;
-}
-
-TR_INLINE __m512 product(const struct b32 *ty, __m512 a, __m512 b)
-{
-	if (ty->has_min)
-		return _mm512_mul_ps(a, b);
-	return _mm512_castps256_ps512(
-		_mm256_mul_ps(_mm512_castps512_ps256(a), _mm512_castps512_ps256(b)));
-}
-
-/* Lanes 0..7 take value lo of v, lanes 8..15 value hi. */
-TR_INLINE __m512 spread(__m512 v, int lo, int hi)
-{
-	return _mm512_permutexvar_ps(_mm512_inserti64x4(_mm512_set1_epi32(lo),
-					     _mm256_set1_epi32(hi), 1), v);
-}
-
-/* Step i of a tile, or the first n_block blocks of it: four or eight. */
-TR_INLINE void step(const struct b32 *ty, __m512 acc[TR_TILE_ROWS][TR_TILE_ACTS],
-	const struct source *from, size_t i, int n_block, int nr, int nt)
-{
-	const int per_block = ty->has_min ? 2 : 1;
-	__m512 scale[TR_TILE_ROWS][TR_TILE_ACTS];
-	__m512i codes[TR_TILE_ROWS];
+	uint64_t first = 0, last = 0;
 
 	TR_UNROLL
-	for (int r = 0; r < nr; r++) {
-		const uint8_t *w = from->w[r] + i * STEP_BLOCKS * ty->bytes;
+	for (int b = 0; b < 4; b++) {
+		uint32_t v;
 
-		TR_UNROLL
-		for (int t = 0; t < nt; t++)
-			scale[r][t] = product(ty, n_block == 4 ? half_scales(ty, w) : scales(ty, w),
-				act_scales(ty, from->d[t] + i * STEP_BLOCKS));
+		memcpy(&v, p + b * stride, sizeof(v));
+		first |= (uint64_t)(v & 0xffff) << 16 * b;
+		last |= (uint64_t)(v >> 16) << 16 * b;
 	}
+	codes[0] = _mm512_mask_add_epi8(codes[0], first, codes[0], _mm512_set1_epi8(16));
+	codes[1] = _mm512_mask_add_epi8(codes[1], last, codes[1], _mm512_set1_epi8(16));
+}
+
+TR_INLINE __m512i iq4_table(void)
+{
+	return _mm512_add_epi8(tr_avx512_table(tr_iq4_values), _mm512_set1_epi8((char)128));
+}
+
+TR_INLINE __m512i fp4_table(void)
+{
+	return _mm512_add_epi8(tr_avx512_table(tr_fp4_values), _mm512_set1_epi8(12));
+}
+
+TR_INLINE void codes_q4_0(const uint8_t *p, __m512i codes[2])
+{
+	nibbles(p + 2, sizeof(struct tr_block_q4_0), codes);
+}
+
+TR_INLINE void codes_q4_1(const uint8_t *p, __m512i codes[2])
+{
+	nibbles(p + 4, sizeof(struct tr_block_q4_1), codes);
+}
+
+TR_INLINE void codes_q5_0(const uint8_t *p, __m512i codes[2])
+{
+	nibbles(p + 6, sizeof(struct tr_block_q5_0), codes);
+	add_fifth_bits(p + 2, sizeof(struct tr_block_q5_0), codes);
+}
+
+TR_INLINE void codes_q5_1(const uint8_t *p, __m512i codes[2])
+{
+	nibbles(p + 8, sizeof(struct tr_block_q5_1), codes);
+	add_fifth_bits(p + 4, sizeof(struct tr_block_q5_1), codes);
+}
+
+TR_INLINE void codes_q8_0(const uint8_t *p, __m512i codes[2])
+{
+	const __m512i top = _mm512_set1_epi8((char)128);
+
+	codes[0] = _mm512_xor_si512(four_pieces(p + 2, sizeof(struct tr_block_q8_0)), top);
+	codes[1] = _mm512_xor_si512(four_pieces(p + 18, sizeof(struct tr_block_q8_0)), top);
+}
+
+TR_INLINE void codes_iq4_nl(const uint8_t *p, __m512i codes[2])
+{
+	nibbles(p + 2, sizeof(struct tr_block_iq4_nl), codes);
+	look_up(iq4_table(), codes);
+}
+
+TR_INLINE void codes_mxfp4(const uint8_t *p, __m512i codes[2])
+{
+	nibbles(p + 1, sizeof(struct tr_block_mxfp4), codes);
+	look_up(fp4_table(), codes);
+}
+
+/* As tr_e8m0_half (powers() of step32.h, of 16). */
+TR_INLINE __m512 powers16(__m512i e)
+{
+	__m512i one = _mm512_set1_epi32(1);
+	__m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, one), 23);
+	__m512i small = _mm512_slli_epi32(_mm512_add_epi32(e, one), 21);
+
+	return _mm512_castsi512_ps(_mm512_max_epi32(normal, small));
+}
+
+/* Which words of 64 bytes of a row go where: those at bytes a to d, of four blocks' heads, to each
+ * dword of quarters 0 to 3. */
+TR_INLINE __m512i head_words(int a, int b, int c, int d)
+{
+	a /= 2, b /= 2, c /= 2, d /= 2;
+	return _mm512_setr_epi32(a | (a + 1) << 16, a | (a + 1) << 16, a | (a + 1) << 16,
+		a | (a + 1) << 16, b | (b + 1) << 16, b | (b + 1) << 16, b | (b + 1) << 16,
+		b | (b + 1) << 16, c | (c + 1) << 16, c | (c + 1) << 16, c | (c + 1) << 16,
+		c | (c + 1) << 16, d | (d + 1) << 16, d | (d + 1) << 16, d | (d + 1) << 16,
+		d | (d + 1) << 16);
+}
+
+/* The first four bytes, or the words around the first, of four blocks of four rows: block b of row
+ * r in lane 4 b + r. Read by 64 bytes, of which none lies behind the blocks. */
+TR_INLINE __m512i heads(const struct b32 *ty, const uint8_t *const w[TR_TILE_ROWS])
+{
+	const int s = (int)ty->bytes;
+	const int at = 2 * s < 64 ? 4 * s - 64 : 2 * s; /* of the second 64 bytes */
+	const bool one = 3 * s + 4 <= 64;
+	const __m512i idx = one ? head_words(0, s, 2 * s, 3 * s)
+				: head_words(0, s, 2 * s - at, 3 * s - at);
+	__m512i v = _mm512_setzero_si512();
+
 	TR_UNROLL
-	for (int pair = 0; pair < n_block / 2; pair++) {
-		TR_UNROLL
-		for (int r = 0; r < nr; r++)
-			codes[r] = ty->codes(from->w[r] +
-				(i * STEP_BLOCKS + 2 * (size_t)pair) * ty->bytes);
-		TR_UNROLL
-		for (int t = 0; t < nt; t++) {
-			__m512i x = _mm512_loadu_si512(from->q[t] + i * STEP_VALUES + 64 * pair);
-			__m512i start = tr_avx512_offset(ty->off, x);
-			__m512 x4;
-
-			if (ty->has_min)
-				x4 = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(),
-					_mm512_set1_epi8(1), x));
-			TR_UNROLL
-			for (int r = 0; r < nr; r++) {
-				__m512i sum = _mm512_dpbusd_epi32(start, codes[r], x);
-				int lo = 2 * pair * per_block, hi = lo + per_block;
-
-				acc[r][t] = _mm512_fmadd_ps(spread(scale[r][t], lo, hi),
-					_mm512_cvtepi32_ps(sum), acc[r][t]);
-				if (ty->has_min)
-					acc[r][t] = _mm512_fmadd_ps(
-						spread(scale[r][t], lo + 1, hi + 1), x4,
-						acc[r][t]);
-			}
+	for (int r = 0; r < TR_TILE_ROWS; r++) {
+		if (one) {
+			v = _mm512_mask_permutexvar_epi16(v, 0x03030303u << 2 * r, idx,
+				_mm512_loadu_si512(w[r]));
+			continue;
 		}
+		v = _mm512_mask_permutexvar_epi16(v, 0x00000303u << 2 * r, idx,
+			_mm512_loadu_si512(w[r]));
+		v = _mm512_mask_permutexvar_epi16(v, 0x03030000u << 2 * r, idx,
+			_mm512_loadu_si512(w[r] + at));
 	}
+	return v;
 }
 
-TR_INLINE void tile(const void *type, const struct tr_tile *tile,
+TR_INLINE __m512 tile_scales(const struct b32 *ty, __m512i heads)
+{
+	if (!ty->e8m0)
+		return tr_half_floats(heads, false);
+	/* Blocks start at even and odd addresses in turn. */
+	heads = _mm512_srlv_epi32(heads,
+		_mm512_setr_epi32(0, 0, 0, 0, 8, 8, 8, 8, 0, 0, 0, 0, 8, 8, 8, 8));
+	return powers16(_mm512_and_si512(heads, _mm512_set1_epi32(255)));
+}
+
+/* The next four blocks of four rows. */
+TR_INLINE __m512 step(const struct b32 *ty, const uint8_t *const w[TR_TILE_ROWS], const int8_t *q,
+	const float *d_x, __m512 acc)
+{
+	const __m512i zero = _mm512_setzero_si512(), off = _mm512_set1_epi8((char)ty->off);
+	__m512i a = _mm512_loadu_si512(q), b = _mm512_loadu_si512(q + 64), start = zero;
+	__m512i x[2] = { _mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd) };
+	__m512i v[TR_TILE_ROWS], head = heads(ty, w);
+	__m512 d = tr_by_block(_mm_loadu_ps(d_x));
+
+	if (ty->off) {
+		start = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, off, x[0]), off, x[1]);
+		start = _mm512_sub_epi32(zero, start);
+	}
+	TR_UNROLL
+	for (int r = 0; r < TR_TILE_ROWS; r++) {
+		__m512i codes[2];
+
+		ty->codes(w[r], codes);
+		v[r] = _mm512_dpbusd_epi32(start, codes[0], x[0]);
+		v[r] = _mm512_dpbusd_epi32(v[r], codes[1], x[1]);
+	}
+	acc = _mm512_fmadd_ps(_mm512_mul_ps(tile_scales(ty, head), d),
+		_mm512_cvtepi32_ps(tr_fold_rows(v)), acc);
+	if (ty->has_min) {
+		a = _mm512_dpbusd_epi32(zero, _mm512_set1_epi8(1), x[0]);
+		v[0] = v[1] = v[2] = v[3] = _mm512_dpbusd_epi32(a, _mm512_set1_epi8(1), x[1]);
+		acc = _mm512_fmadd_ps(_mm512_mul_ps(tr_half_floats(head, true), d),
+			_mm512_cvtepi32_ps(tr_fold_rows(v)), acc);
+	}
+	return acc;
+}
+
+TR_INLINE void tile32(const void *type, const struct tr_tile *tile,
 	float sum[TR_TILE_ROWS][TR_TILE_ACTS], int nr, int nt)
 {
 	const struct b32 *ty = type;
-	__m512 acc[TR_TILE_ROWS][TR_TILE_ACTS];
+	__m512 acc = _mm512_setzero_ps();
+	size_t n_block = tile->n / 32, left = n_block % 4;
 	struct source from;
 	struct padding pad;
-	size_t n_block = tile->n / 32, n_step = n_block / STEP_BLOCKS, first;
 
-	TR_UNROLL
-	for (int r = 0; r < nr; r++) {
-		TR_UNROLL
-		for (int t = 0; t < nt; t++)
-			acc[r][t] = _mm512_setzero_ps();
-	}
 	source_of(&from, tile, nr, nt);
-	for (size_t i = 0; i < n_step; i++) {
-		tr_tile_prefetch(tile, i * STEP_BLOCKS * ty->bytes, STEP_BLOCKS * ty->bytes, nr);
-		step(ty, acc, &from, i, STEP_BLOCKS, nr, nt);
-	}
-	source_skip(&from, n_step * STEP_BLOCKS, ty->bytes, nr, nt);
-	for (first = n_step * STEP_BLOCKS; first < n_block; first += 4) {
-		if (n_block - first < 4) {
-			copy_last(&pad, tile, first, ty->bytes, nr, nt);
-			source_padded(&from, &pad, nr, nt);
-		}
-		tr_tile_prefetch(tile, first * ty->bytes, 4 * ty->bytes, nr);
-		step(ty, acc, &from, 0, 4, nr, nt);
+	for (size_t i = 0; i + 4 <= n_block; i += 4) {
+		tr_tile_prefetch(tile, i * ty->bytes, 4 * ty->bytes, nr);
+		acc = step(ty, from.w, from.q[0], from.d[0], acc);
 		source_skip(&from, 4, ty->bytes, nr, nt);
 	}
-	tr_avx512_tile_trees(sum, acc, nr, nt);
+	if (left) {
+		copy_last(&pad, tile, n_block - left, ty->bytes, nr, nt);
+		source_padded(&from, &pad, nr, nt);
+		acc = step(ty, from.w, from.q[0], from.d[0], acc);
+	}
+	tr_tile_join(sum, acc);
 }
 
-/* --- strips: four blocks of four rows with many activations ----------------------------------- */
+/* --- sheets ---------------------------------------------------------------------------------- */
 
-#define STRIP_ROWS   4
-#define STRIP_VALUES 128
+TR_INLINE void sheet_nibbles(const struct tr_sheet_rows *w, size_t at, __m512i codes[8])
+{
+	__m512i v[4];
 
-/* Four blocks of a row. */
-struct unpacked {
-	__m512i codes[2]; /* by pair of blocks */
-	__m512i start[2]; /* -128 times the lanes' sums of codes */
-	__m256 d;	  /* d of each block, or d and m */
+	tr_columns4(v, w, at);
+	TR_UNROLL
+	for (int j = 0; j < 4; j++) {
+		codes[j] = tr_low_nibbles(v[j]);
+		codes[j + 4] = tr_high_nibbles(v[j]);
+	}
+}
+
+TR_INLINE void sheet_table(const struct tr_sheet_rows *w, size_t at, __m512i table,
+	__m512i codes[8])
+{
+	sheet_nibbles(w, at, codes);
+	TR_UNROLL
+	for (int j = 0; j < 8; j++)
+		codes[j] = _mm512_shuffle_epi8(table, codes[j]);
+}
+
+/* Four bits of each lane, from bit 4 j on, to bit 4 of its four bytes. */
+TR_INLINE __m512i fifth_bits(__m512i h, unsigned j)
+{
+	const __m512i bit = _mm512_set1_epi32(0x08040201);
+	__m512i v = _mm512_and_si512(_mm512_srli_epi32(h, 4 * j), _mm512_set1_epi32(15));
+
+	v = _mm512_shuffle_epi8(v, _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0));
+	return _mm512_maskz_mov_epi8(_mm512_test_epi8_mask(v, bit), _mm512_set1_epi8(16));
+}
+
+TR_INLINE void sheet_5_bits(const struct tr_sheet_rows *w, size_t high_at, size_t at,
+	__m512i codes[8])
+{
+	__m512i h = tr_column(w, high_at);
+
+	sheet_nibbles(w, at, codes);
+	TR_UNROLL
+	for (unsigned j = 0; j < 8; j++)
+		codes[j] = _mm512_or_si512(codes[j], fifth_bits(h, j));
+}
+
+TR_INLINE void sheet_q4_0(const struct tr_sheet_rows *w, __m512i codes[8])
+{
+	sheet_nibbles(w, 2, codes);
+}
+
+TR_INLINE void sheet_q4_1(const struct tr_sheet_rows *w, __m512i codes[8])
+{
+	sheet_nibbles(w, 4, codes);
+}
+
+TR_INLINE void sheet_q5_0(const struct tr_sheet_rows *w, __m512i codes[8])
+{
+	sheet_5_bits(w, 2, 6, codes);
+}
+
+TR_INLINE void sheet_q5_1(const struct tr_sheet_rows *w, __m512i codes[8])
+{
+	sheet_5_bits(w, 4, 8, codes);
+}
+
+TR_INLINE void sheet_q8_0(const struct tr_sheet_rows *w, __m512i codes[8])
+{
+	tr_columns8(codes, w, 2);
+	TR_UNROLL
+	for (int j = 0; j < 8; j++)
+		codes[j] = _mm512_xor_si512(codes[j], _mm512_set1_epi8((char)128));
+}
+
+TR_INLINE void sheet_iq4_nl(const struct tr_sheet_rows *w, __m512i codes[8])
+{
+	sheet_table(w, 2, iq4_table(), codes);
+}
+
+TR_INLINE void sheet_mxfp4(const struct tr_sheet_rows *w, __m512i codes[8])
+{
+	sheet_table(w, 1, fp4_table(), codes);
+}
+
+/* A block of 16 rows. */
+struct block32 {
+	__m512i codes[8];
+	__m512 d, m;
 };
 
-TR_INLINE void unpack(const struct b32 *ty, struct unpacked *u, const uint8_t *w)
+TR_INLINE void sheet_block(const struct b32 *ty, const struct tr_sheet_rows *w,
+	struct block32 *to)
 {
-	const __m512i zero = _mm512_setzero_si512();
+	__m512i head = tr_column(w, 0);
 
+	ty->sheet(w, to->codes);
 	TR_UNROLL
-	for (int pair = 0; pair < 2; pair++) {
-		u->codes[pair] = _mm512_sub_epi8(ty->codes(w + 2 * (size_t)pair * ty->bytes),
-			_mm512_set1_epi8((char)ty->off));
-		u->start[pair] = _mm512_sub_epi32(zero,
-			_mm512_dpbusd_epi32(zero, _mm512_set1_epi8((char)128), u->codes[pair]));
+	for (int j = 0; j < 8; j++)
+		TR_IN_REGISTER(to->codes[j]);
+	if (ty->e8m0)
+		to->d = powers16(_mm512_and_si512(head, _mm512_set1_epi32(255)));
+	else
+		to->d = tr_half_floats(head, false);
+	if (ty->has_min)
+		to->m = tr_half_floats(head, true);
+}
+
+/* A block with one activation: x, its scale and sum. */
+TR_INLINE __m512 sheet_sum(const struct b32 *ty, __m512 acc, const struct block32 *w,
+	const int8_t *x, float d_x, int32_t sum_x)
+{
+	__m512i start = ty->off ? _mm512_set1_epi32(sum_x) : _mm512_setzero_si512();
+	__m512 d = _mm512_set1_ps(d_x);
+
+	acc = _mm512_fmadd_ps(_mm512_mul_ps(w->d, d),
+		_mm512_cvtepi32_ps(tr_dot_part(start, w->codes, x)), acc);
+	if (ty->has_min)
+		acc = _mm512_fmadd_ps(_mm512_mul_ps(w->m, d),
+			_mm512_cvtepi32_ps(_mm512_set1_epi32(sum_x)), acc);
+	return acc;
+}
+
+/* Block i of the rows and, where `both`, block i + 4 with all activations. */
+TR_INLINE void sheet_pass(const struct b32 *ty, struct tr_sheet_job *job, size_t i, bool both,
+	tr_sheet_sums acc)
+{
+	const uint8_t *act = job->act;
+	const int32_t *sum_x = job->sum_x + i;
+	struct block32 w[2];
+
+	job->w.off = i * ty->bytes;
+	sheet_block(ty, &job->w, &w[0]);
+	if (both) {
+		job->w.off = (i + 4) * ty->bytes;
+		sheet_block(ty, &job->w, &w[1]);
 	}
-	u->d = _mm512_castps512_ps256(half_scales(ty, w));
-}
+	for (size_t t = 0; t < job->n_act; t++, act += job->act_bytes, sum_x += job->n / 32) {
+		const int8_t *x = (const int8_t *)act + 32 * i;
+		const float *d = (const float *)(act + job->d_off) + i;
+		__m512 *to = &acc[t][i % 4], v;
 
-/* The d of four blocks of activations, each twice where d and m want one. */
-TR_INLINE __m256 four_act_scales(const struct b32 *ty, const float *d)
-{
-	__m256 v = _mm256_castps128_ps256(_mm_loadu_ps(d));
-
-	return ty->has_min ? _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3))
-			   : v;
-}
-
-/* Blocks 4 i .. 4 i + 3 of the strip's rows, unpacked, with all activations. acc is [act][row]; it
- * is written by the first of them, not read. */
-TR_INLINE void strip_blocks(const struct b32 *ty, const struct tr_strip *strip, size_t i,
-	const struct unpacked u[STRIP_ROWS], __m512 *acc)
-{
-	const __mmask16 begun = i ? 0xffff : 0;
-	const int per_block = ty->has_min ? 2 : 1;
-	const uint8_t *act = strip->act;
-
-	for (size_t t = 0; t < strip->n_act; t++, act += strip->act_bytes, acc += STRIP_ROWS) {
-		const float *dx = (const float *)(act + strip->rows.d_off) + 4 * i;
-		__m512i x[2];
-		__m512 x4[2];
-
-		TR_UNROLL
-		for (int pair = 0; pair < 2; pair++) {
-			x[pair] = tr_avx512_unsigned((const int8_t *)act + STRIP_VALUES * i +
-				64 * (size_t)pair);
-			if (ty->has_min)
-				x4[pair] = _mm512_cvtepi32_ps(
-					_mm512_dpbusd_epi32(_mm512_set1_epi32(-4 * 128), x[pair],
-						_mm512_set1_epi8(1)));
-		}
-		TR_UNROLL
-		for (int r = 0; r < STRIP_ROWS; r++) {
-			__m512 d = _mm512_castps256_ps512(
-				_mm256_mul_ps(u[r].d, four_act_scales(ty, dx)));
-			__m512 a = _mm512_maskz_load_ps(begun, &acc[r]);
-
-			TR_UNROLL
-			for (int pair = 0; pair < 2; pair++) {
-				int lo = 2 * pair * per_block, hi = lo + per_block;
-				__m512i s = _mm512_dpbusd_epi32(u[r].start[pair], x[pair],
-					u[r].codes[pair]);
-
-				a = _mm512_fmadd_ps(spread(d, lo, hi), _mm512_cvtepi32_ps(s), a);
-				if (ty->has_min)
-					a = _mm512_fmadd_ps(spread(d, lo + 1, hi + 1), x4[pair], a);
-			}
-			acc[r] = a;
-		}
+		v = sheet_sum(ty, *to, &w[0], x, d[0], sum_x[0]);
+		if (both)
+			v = sheet_sum(ty, v, &w[1], x + 128, d[4], sum_x[4]);
+		*to = v;
 	}
 }
 
-TR_INLINE void strip(const void *type, const struct tr_strip *strip, float *sum)
+TR_INLINE void sheet32(const void *type, struct tr_sheet_job *job, tr_sheet_sums acc)
 {
 	const struct b32 *ty = type;
-	__m512 acc[TR_STRIP_ACTS * STRIP_ROWS];
-	struct unpacked u[STRIP_ROWS];
+	size_t i = 0, n_block = job->n / 32;
 
-	for (size_t i = 0; i < strip->rows.n / STRIP_VALUES; i++) {
-		tr_tile_prefetch(&strip->rows, 4 * i * ty->bytes, 4 * ty->bytes, STRIP_ROWS);
-		TR_UNROLL
-		for (int r = 0; r < STRIP_ROWS; r++)
-			unpack(ty, &u[r], strip->rows.w[r] + 4 * i * ty->bytes);
-		strip_blocks(ty, strip, i, u, acc);
+	for (; i + 8 <= n_block; i += 8) {
+		for (int b = 0; b < 4; b++) {
+			tr_sheet_prefetch(job, i * ty->bytes, 8 * ty->bytes, b);
+			sheet_pass(ty, job, i + (size_t)b, true, acc);
+		}
 	}
-	tr_avx512_strip_trees(sum, acc, NULL, strip->n_act * STRIP_ROWS);
+	for (; i < n_block; i++)
+		sheet_pass(ty, job, i, false, acc);
+}
+
+/* --- sums of x ------------------------------------------------------------------------------- */
+
+/* factor times the sums of n_block blocks */
+static void sum_blocks(int32_t *sum, const int8_t *x, size_t n_block, int factor)
+{
+	const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+	const __m512i one = _mm512_set1_epi8(1), zero = _mm512_setzero_si512();
+
+	for (size_t i = 0; i < n_block; i += 8) {
+		size_t left = TR_MIN(n_block - i, (size_t)8);
+		__m512i v[4], u;
+		__m256i s;
+
+		TR_UNROLL
+		for (size_t k = 0; k < 4; k++) {
+			__mmask16 in = left >= 2 * k + 2 ? 0xffff : left > 2 * k ? 0xff : 0;
+
+			v[k] = _mm512_dpbusd_epi32(zero, one,
+				_mm512_maskz_loadu_epi32(in, x + 32 * i + 64 * k));
+		}
+		u = tr_fold_rows(v);
+		u = _mm512_add_epi32(u, _mm512_shuffle_i32x4(u, u, 0xb1));
+		u = _mm512_shuffle_i32x4(u, u, 0x08);
+		s = _mm256_permutevar8x32_epi32(_mm512_castsi512_si256(u), order);
+		s = _mm256_mullo_epi32(s, _mm256_set1_epi32(factor));
+		_mm256_mask_storeu_epi32(sum + i, (__mmask8)((1u << left) - 1), s);
+	}
+}
+
+static void prepare(struct tr_sheet_job *job)
+{
+	for (size_t t = 0; t < job->n_act; t++)
+		sum_blocks(job->sum_x + t * (job->n / 32),
+			(const int8_t *)job->act + t * job->act_bytes, job->n / 32,
+			job->sum_factor);
+}
+
+/* --- the functions --------------------------------------------------------------------------- */
+
+/* Sums of x of all blocks of a strip: 32 activations of up to 8192 values, fewer of longer ones. */
+#define MAX_SUMS 8192
+
+TR_INLINE void sheets(const struct b32 *ty, const struct tr_rows *m, size_t n)
+{
+	int32_t sum_x[MAX_SUMS];
+	struct tr_sheet_job job = { .n = n, .d_off = tr_act_d_off(TR_ACT_Q8_32, n),
+		.sum_x = sum_x, .sum_factor = ty->off ? -ty->off : 1, .prepare = prepare };
+
+	tr_sheets(sheet32, ty, m, &job, TR_MIN(MAX_SUMS / (n / 32), (size_t)TR_SHEET_ACTS));
 }
 
 #define DEFINE_DOT(function, type)                                                                 \
-	TR_DEFINE_STRIP_DOT(function, tile, strip, type, TR_ACT_Q8_32, STRIP_VALUES, STRIP_ROWS)
+	void function(float *out, size_t out_stride, const void *w, size_t row_bytes,              \
+		size_t n_row, const void *act, size_t act_bytes, size_t n_act, size_t n)           \
+	{                                                                                          \
+		const struct tr_rows m = { out, out_stride, w, row_bytes, n_row, act, act_bytes,   \
+			n_act };                                                                   \
+		struct tr_tile tile = { .n = n, .d_off = tr_act_d_off(TR_ACT_Q8_32, n),            \
+			.by_rows = __builtin_cpu_is("intel"), .end = m.w + n_row * row_bytes };    \
+                                                                                                   \
+		if (n_act == 1 || n / 32 > MAX_SUMS)                                               \
+			tr_tiles(tile32, type, &m, &tile, TR_TILE_ROWS, 1, 0);                     \
+		else                                                                               \
+			sheets(type, &m, n);                                                       \
+	}
 
-#define BLOCK(type) .bytes = sizeof(struct tr_block_##type), .codes = codes_##type
+#define BLOCK(type) .bytes = sizeof(struct tr_block_##type), .codes = codes_##type,                \
+	.sheet = sheet_##type
 
 static const struct b32 q4_0 = { BLOCK(q4_0), .off = 8 };
 static const struct b32 q4_1 = { BLOCK(q4_1), .has_min = true };

@@ -13,6 +13,14 @@ static inline float tr_scalar_tree(float lane[16])
 	return lane[0];
 }
 
+/* The sums of a row of quantised blocks: block i goes to number i mod TR_N_SUM. */
+#define TR_N_SUM 4
+
+static inline float tr_scalar_join(const float sum[TR_N_SUM])
+{
+	return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
 /* Rows of dots; scalar_dot32.c, scalar_dot256.c, scalar_dotf.c. */
 tr_dot_fn tr_scalar_dot_f32, tr_scalar_dot_f16, tr_scalar_dot_bf16;
 tr_dot_fn tr_scalar_dot_q4_0, tr_scalar_dot_q4_1, tr_scalar_dot_q5_0, tr_scalar_dot_q5_1;

@@ -17,11 +17,6 @@ struct block256 {
 	uint8_t min[16];
 };
 
-struct sums {
-	float lane[16];
-	float min[16];
-};
-
 typedef void unpack_fn(const void *row, size_t idx, struct block256 *out);
 
 static inline void unpack_q2_k(const void *row, size_t idx, struct block256 *out)
@@ -140,35 +135,23 @@ UNPACK_GRID(iq2_s)
 UNPACK_GRID(iq3_xxs)
 UNPACK_GRID(iq3_s)
 
-static inline void add_block(struct sums *s, const struct block256 *b, const int8_t *x, float d_x)
+static inline float add_block(float acc, const struct block256 *b, const int8_t *x, float d_x)
 {
-	float d = b->d * d_x;
+	int32_t sum = 0;
 
-	for (int l = 0; l < 16; l++) {
-		int32_t sum = 0;
-
-		for (int at = 4 * l; at < 256; at += 64)
-			for (int i = at; i < at + 4; i++)
-				sum += b->w[i] * x[i];
-		s->lane[l] = __builtin_fmaf(d, (float)sum, s->lane[l]);
-	}
+	for (int i = 0; i < 256; i++)
+		sum += b->w[i] * x[i];
+	return __builtin_fmaf(b->d * d_x, (float)sum, acc);
 }
 
-static inline void add_mins(struct sums *s, const struct block256 *b, const int16_t *group_sum,
+static inline float add_mins(float acc, const struct block256 *b, const int16_t *group_sum,
 	float d_x)
 {
-	float dmin = b->dmin * d_x;
+	int32_t sum = 0;
 
 	for (int g = 0; g < 16; g++)
-		s->min[g] = __builtin_fmaf(-dmin, (float)(b->min[g] * group_sum[g]), s->min[g]);
-}
-
-static inline float finish(struct sums *s, bool has_min)
-{
-	if (has_min)
-		for (int l = 0; l < 16; l++)
-			s->lane[l] += s->min[l];
-	return tr_scalar_tree(s->lane);
+		sum += b->min[g] * group_sum[g];
+	return __builtin_fmaf(-(b->dmin * d_x), (float)sum, acc);
 }
 
 static inline __attribute__((always_inline)) void rows(float *out, size_t out_stride,
@@ -183,24 +166,25 @@ static inline __attribute__((always_inline)) void rows(float *out, size_t out_st
 
 		for (size_t r = 0; r < n_row; r++) {
 			const void *row = (const char *)w + r * row_bytes;
-			struct sums s[N_TILE] = { 0 };
+			float sum[N_TILE][TR_N_SUM] = { 0 };
 			struct block256 b;
 
 			for (size_t idx = 0; idx < n / 256; idx++) {
 				unpack(row, idx, &b);
 				for (size_t t = 0; t < n_tile; t++) {
 					const char *x = tile + t * act_bytes;
+					const int16_t *group = (const int16_t *)(x + sum_off);
 					float d_x = ((const float *)(x + d_off))[idx];
+					float *to = &sum[t][idx % TR_N_SUM];
 
-					add_block(&s[t], &b, (const int8_t *)x + 256 * idx, d_x);
+					*to = add_block(*to, &b, (const int8_t *)x + 256 * idx,
+						d_x);
 					if (has_min)
-						add_mins(&s[t], &b,
-							(const int16_t *)(x + sum_off) + 16 * idx,
-							d_x);
+						*to = add_mins(*to, &b, group + 16 * idx, d_x);
 				}
 			}
 			for (size_t t = 0; t < n_tile; t++)
-				out[(first + t) * out_stride + r] = finish(&s[t], has_min);
+				out[(first + t) * out_stride + r] = tr_scalar_join(sum[t]);
 		}
 	}
 }

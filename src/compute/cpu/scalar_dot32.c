@@ -2,7 +2,7 @@
  * scalar_dot32.c - dots of types with blocks of 32 values, portable.
  *
  * A type is a function that unpacks one block to integers. A block is unpacked once and met with
- * up to N_TILE activations; each (row, activation) has lanes of its own, so tiling changes no sum.
+ * up to N_TILE activations; each (row, activation) has sums of its own, so tiling changes none.
  */
 #include "compute/cpu/scalar.h"
 #include "model/quants/blocks.h"
@@ -101,20 +101,17 @@ static inline void unpack_mxfp4(const void *row, size_t idx, struct block32 *out
 	unpack_table(b->qs, tr_fp4_values, out->w);
 }
 
-/* The eight lanes that block idx touches. */
-static inline void add_block(float lane[8], const struct block32 *b, bool has_min, const int8_t *x,
+static inline float add_block(float acc, const struct block32 *b, bool has_min, const int8_t *x,
 	float d_x)
 {
-	float d = b->d * d_x, m = has_min ? b->m * d_x : 0;
+	int32_t sum = 0, sum_x = 0;
 
-	for (int l = 0; l < 8; l++, x += 4) {
-		const int8_t *w = b->w + 4 * l;
-		int sum = w[0] * x[0] + w[1] * x[1] + w[2] * x[2] + w[3] * x[3];
-
-		lane[l] = __builtin_fmaf(d, (float)sum, lane[l]);
-		if (has_min)
-			lane[l] = __builtin_fmaf(m, (float)(x[0] + x[1] + x[2] + x[3]), lane[l]);
+	for (int i = 0; i < 32; i++) {
+		sum += b->w[i] * x[i];
+		sum_x += x[i];
 	}
+	acc = __builtin_fmaf(b->d * d_x, (float)sum, acc);
+	return has_min ? __builtin_fmaf(b->m * d_x, (float)sum_x, acc) : acc;
 }
 
 static inline __attribute__((always_inline)) void rows(float *out, size_t out_stride,
@@ -129,7 +126,7 @@ static inline __attribute__((always_inline)) void rows(float *out, size_t out_st
 
 		for (size_t r = 0; r < n_row; r++) {
 			const void *row = (const char *)w + r * row_bytes;
-			float lane[N_TILE][16] = { 0 };
+			float sum[N_TILE][TR_N_SUM] = { 0 };
 			struct block32 b;
 
 			for (size_t idx = 0; idx < n / 32; idx++) {
@@ -138,12 +135,14 @@ static inline __attribute__((always_inline)) void rows(float *out, size_t out_st
 					const char *x = tile + t * act_bytes;
 					const float *d = (const float *)(x + d_off);
 
-					add_block(lane[t] + idx % 2 * 8, &b, has_min,
+					float *to = &sum[t][idx % TR_N_SUM];
+
+					*to = add_block(*to, &b, has_min,
 						(const int8_t *)x + 32 * idx, d[idx]);
 				}
 			}
 			for (size_t t = 0; t < n_tile; t++)
-				out[(first + t) * out_stride + r] = tr_scalar_tree(lane[t]);
+				out[(first + t) * out_stride + r] = tr_scalar_join(sum[t]);
 		}
 	}
 }
