@@ -167,7 +167,9 @@ struct tr_engine_opts {
 	const char *promote;	     /* copies from persistent memory to DRAM as a token ends: "off",
 				      * "on", or at most so many bytes, 100% being what a token uses;
 				      * default 10% */
-	const char *vram;	     /* expert cache in VRAM; must be 0 without CUDA */
+	const char *device;	     /* "cuda:N", "host[,option=value...]", "none"; default none */
+	const char *vram;	     /* memory to take of the device: "auto", a size, or experts as a
+				      * percentage; default auto, or 0 without a device */
 	const char *const *pmem;     /* persistent memory: "PATH" or "PATH:SIZE" */
 	size_t n_pmem;
 	const char *policy;	     /* "NAME[,option=value...]" of the DRAM tier, or "./PATH.so[,...]";

@@ -15,6 +15,7 @@ enum {
 	KEY_IO,
 	KEY_DRAM,
 	KEY_PMEM,
+	KEY_DEVICE,
 	KEY_VRAM,
 	KEY_KV,
 	KEY_BATCH,
@@ -49,7 +50,12 @@ static const struct argp_option options[] = {
 		"copy what is used often from persistent memory to DRAM as a token ends, at most SIZE "
 		"each time (default 10% of what a token uses)",
 		2 },
-	{ "vram", KEY_VRAM, "SIZE", 0, "GPU memory for experts (0 without CUDA)", 2 },
+	{ "device", KEY_DEVICE, "cuda:N|host|none", 0,
+		"what computes beside the CPU: a GPU, or threads that stand in for one (default none)", 2 },
+	{ "vram", KEY_VRAM, "auto|SIZE", 0,
+		"memory to take of the device, or its experts as 25% of all (default: what is free, less "
+		"an eighth of the device or 512M)",
+		2 },
 	{ "policy", KEY_POLICY, "[TIER=]NAME[,OPTION=VALUE]", 0,
 		"order of eviction, see `tierra policies`, or a path to a shared object with one "
 		"(default foresight); by tier: dram=NAME,vram=NAME",
@@ -174,6 +180,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_DRAM:
 		o->dram = arg;
+		break;
+	case KEY_DEVICE:
+		o->device = arg;
 		break;
 	case KEY_VRAM:
 		o->vram = arg;

@@ -287,6 +287,13 @@ static int open_foresee(struct tr_engine *e, struct tr_err *err)
 	return tr_foresee_new(&e->foresee, &cfg, err);
 }
 
+static int start_device(struct tr_engine *e, struct tr_err *err)
+{
+	struct tr_setup *s = &e->setup;
+
+	return s->gpu ? tr_gpu_start(s->gpu, s->vram_bytes, err) : 0;
+}
+
 static int open_machinery(struct tr_engine *e, struct tr_err *err)
 {
 	struct tr_pool_cfg pool = { .pin = true, .spin_us = SPIN_US, .topo = e->setup.topo };
@@ -324,6 +331,7 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 			 &tr_clock_real, err)) ||
 		(rc = tr_tokenizer_new(&e->tok, e->setup.model, err)) ||
 		(rc = check_vocab(e, err)) || (rc = open_machinery(e, err)) ||
+		(rc = start_device(e, err)) ||
 		(rc = open_files(e, err)) || (rc = open_stores(e, err)) ||
 		(rc = open_cache(e, err)) || (rc = open_trace(e, opts->trace, err)) ||
 		(rc = open_foresee(e, err)) || (rc = open_counter(e, err)) ||

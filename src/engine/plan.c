@@ -4,7 +4,6 @@
 #include "engine/plan.h"
 #include "base/mem.h"
 #include "base/opt.h"
-#include "cuda/device.h"
 #include "engine/moe.h"
 #include "policies/policy.h"
 
@@ -103,17 +102,12 @@ static int parse_pmem(struct tr_setup *s, const char *text, struct tr_err *err)
 	return 0;
 }
 
-static int parse_vram(const struct tr_setup *s, const char *text, struct tr_err *err)
+static int open_device(struct tr_setup *s, const struct tr_engine_opts *o, struct tr_err *err)
 {
-	const char *why = "this version computes on the CPU only";
-	uint64_t bytes = 0;
-	int rc = text ? tr_opt_size("--vram", text, s->catalog->bytes, &bytes, err) : 0;
+	bool is_share;
+	int rc = tr_gpu_open(&s->gpu, o->device, err);
 
-	if (rc || !bytes)
-		return rc;
-	tr_device_count(&why);
-	return tr_err_set(err, TR_E_UNSUPPORTED, "--vram %s: no GPU can be used (%s); only 0 works",
-		text, why);
+	return rc ? rc : tr_gpu_budget(s->gpu, o->vram, s->catalog->bytes, &s->vram_bytes, &is_share, err);
 }
 
 static uint64_t all_but(uint64_t bytes, uint64_t share, uint64_t least, uint64_t fixed)
@@ -368,7 +362,7 @@ int tr_setup_open(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *e
 	if (rc)
 		goto fail;
 	describe(s, o);
-	rc = parse_vram(s, o->vram, err);
+	rc = open_device(s, o, err);
 	if (!rc)
 		rc = parse_policies(s, o->policy, err);
 	if (!rc)
@@ -410,6 +404,7 @@ void tr_setup_close(struct tr_setup *s)
 	free(s->miss_cost);
 	free(s->hot);
 	tr_profile_close(&s->profile);
+	tr_gpu_close(s->gpu);
 	tr_catalog_free(s->catalog);
 	tr_model_close(s->model);
 	memset(s, 0, sizeof(*s));

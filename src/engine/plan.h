@@ -9,6 +9,7 @@
 
 #include "cache/place.h"
 #include "engine/arch.h"
+#include "engine/gpu.h"
 #include "engine/profile.h"
 #include "engine/tier_policy.h"
 
@@ -25,6 +26,8 @@ struct tr_setup {
 	struct tr_arch_info info;
 	struct tr_plan plan;
 	struct tr_topo topo;
+	struct tr_gpu *gpu; /* NULL: none */
+	uint64_t vram_bytes; /* to take of it */
 	uint32_t *home;	    /* [n_unit] index of the persistent memory, or TR_HOME_FILE */
 	size_t n_pmem;
 	struct tr_pmem_opt pmem[TR_MAX_TIER];
