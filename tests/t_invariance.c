@@ -125,6 +125,46 @@ static const struct {
 	{ "dram=1G", { "slow DRAM", "avx2", "threads", "50%", NULL, "lru", 2, 1, NULL, NULL, 0 } },
 };
 
+/* Experts in the memory of a device, which computes them while the CPU computes the others; lost: what it
+ * does when it fails. */
+static const struct on_device {
+	const char *device, *vram, *lost;
+	bool warm; /* begins with the hot experts of the base run */
+	struct setting setting;
+} on_device[] = {
+	{ "host", "0", NULL, false, { "vram 0", "avx2", "uring", "25%", NULL, "lru", 2, 16, NULL,
+					    NULL, 0 } },
+	{ "host", "10%", NULL, false, { "vram 10%", "avx2", "uring", "25%", NULL, "lru", 2, 16, NULL,
+					      NULL, 0 } },
+	{ "host", "50%", NULL, false, { "vram 50%", "avx512", "uring", "50%", NULL,
+					      "vram=lfuda,dram=foresight", 2, 1, NULL, NULL, 0 } },
+	{ "host", "100%", NULL, false, { "vram 100%", "avx2", "threads", "100%", NULL, "foresight", 2,
+					       16, NULL, NULL, 0 } },
+	{ "host", "10%", NULL, true, { "vram 10%, warm", "avx2", "uring", "10%", NULL,
+					     "vram=lru,dram=lru", 1, 16, NULL, NULL, 0 } },
+	{ "host", "50%", NULL, true, { "vram 50%, warm", "avx512", "sync", "25%", NULL, "lru", 2, 7,
+					     NULL, NULL, 0 } },
+	{ "host", "100%", NULL, true, { "vram 100%, warm", "avx2", "uring", "0", NULL, "lru", 2, 40,
+					      NULL, NULL, 0 } },
+	{ "host", "auto", NULL, true, { "vram auto, warm", "scalar", "uring", "0", NULL, "none", 2, 3,
+					      NULL, NULL, 0 } },
+	{ "host,threads=2", "30%", NULL, true, { "vram 30%, pmem", "avx2", "uring", "10%", "50%",
+						       "lfu", 3, 16, "gate", "on", 1 } },
+	{ "host,bw=30M", "30%", NULL, false, { "vram, slow link", "avx2", "uring", "25%", NULL, "lru",
+						     2, 16, NULL, NULL, 0 } },
+	{ "host", "30%", NULL, true, { "vram=none", "avx2", "uring", "25%", NULL,
+					     "dram=lru,vram=none", 2, 16, NULL, NULL, 0 } },
+	/* What is warm takes 3 operations each, 480 of half of all and 783 of all. */
+	{ "host,fail=481", "50%", "continue", true, { "lost at once", "avx2", "uring", "50%", NULL,
+							    "lru", 2, 1, NULL, NULL, 0 } },
+	{ "host,fail=482", "50%", "continue", true, { "lost a step later", "avx512", "uring", "25%",
+							    NULL, "lru", 2, 16, NULL, NULL, 0 } },
+	{ "host,fail=603", "50%", "continue", true, { "lost later", "avx2", "uring", "10%", "33%",
+							    "lfu", 2, 16, "gate", "on", 0 } },
+	{ "host,fail=800", "100%", "continue", true, { "lost with all of it", "avx2", "uring", "0",
+							     NULL, "lru", 2, 16, NULL, NULL, 0 } },
+};
+
 static char work_dir[4096];
 static char base_trace[4200];
 
@@ -155,6 +195,7 @@ struct beside {
 	const char *profile; /* to begin with */
 	const char *numa;
 	const char *throttle;
+	const struct on_device *device;
 };
 
 static void run(const char *model, const struct setting *st, struct beside beside,
@@ -174,6 +215,11 @@ static void run(const char *model, const struct setting *st, struct beside besid
 	size_t n_vocab, i;
 	const float *logits;
 
+	if (beside.device) {
+		opts.device = beside.device->device;
+		opts.vram = beside.device->vram;
+		opts.device_lost = beside.device->lost;
+	}
 	if (st->pmem) {
 		snprintf(pmem, sizeof(pmem), "%s:%s", work_dir, st->pmem);
 		opts.pmem = pmem_list;
@@ -258,6 +304,41 @@ static void check_stats(const struct setting *st, const struct tr_stats *stats)
 		assert_true(dram->hits > 0 && stats->evictions == 0);
 }
 
+/* What there is of VRAM was used, unless nothing may be there or it was lost before. */
+static void check_device(const struct on_device *on, const struct tr_stats *s)
+{
+	const struct tr_tier_stats *vram = &s->tier[s->n_tier - 2];
+	bool none = strstr(on->setting.policy, "vram=none"), lost = on->lost != NULL;
+
+	assert_int_equal(s->device_lost, lost);
+	assert_non_null(strstr(s->device, "host"));
+	if (!strcmp(on->vram, "0")) {
+		assert_string_not_equal(vram->name, "vram");
+		return;
+	}
+	assert_string_equal(vram->name, "vram");
+	assert_true(vram->used_bytes <= vram->capacity_bytes);
+	assert_int_equal(s->vram.warm_units > 0, on->warm && !none);
+	if (on->warm)
+		assert_int_equal(vram->hits > 0, !none);
+	if (lost)
+		return;
+	assert_int_equal(vram->misses, s->tier[0].hits + s->tier[0].misses);
+	if (!on->warm)	/* a copy that was begun has ended or is late */
+		assert_true(s->vram.copied_units + s->vram.late > 0);
+}
+
+static void check_setting(const struct setting *st, const struct beside *beside,
+	const struct tr_stats *stats)
+{
+	if (beside->device) {
+		check_device(beside->device, stats);
+		return;
+	}
+	check_stats(st, stats);
+	assert_int_equal(stats->warm_units > 0, beside->profile && strcmp(st->policy, "none"));
+}
+
 static void run_same(const char *model, const struct setting *row, struct beside beside,
 	const struct result *want)
 {
@@ -269,8 +350,7 @@ static void run_same(const char *model, const struct setting *row, struct beside
 		fail_msg("%s: token ids differ", st.name);
 	if (got.logits_hash != want->logits_hash)
 		fail_msg("%s: the bits of the logits differ", st.name);
-	check_stats(&st, &got.stats);
-	assert_int_equal(got.stats.warm_units > 0, beside.profile && strcmp(st.policy, "none"));
+	check_setting(&st, &beside, &got.stats);
 }
 
 static bool is_node(const char *numa)
@@ -305,6 +385,10 @@ static void run_matrix(const char *model)
 	for (i = 0; i < TR_ARRAY_LEN(throttled); i++)
 		run_same(model, &throttled[i].setting,
 			(struct beside){ .throttle = throttled[i].throttle }, &want);
+	for (i = 0; i < TR_ARRAY_LEN(on_device); i++)
+		run_same(model, &on_device[i].setting,
+			(struct beside){ .device = &on_device[i],
+				.profile = on_device[i].warm ? base_trace : NULL }, &want);
 }
 
 static char *demo_path(void)

@@ -11,10 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The policy of the DRAM tier when none is asked for. Highest hit rate of all on recorded routing of
- * four models at 6, 12, 25 and 40% of the experts (policies/README.md). */
-#define DEFAULT_POLICY "foresight"
-
 /* Idle workers spin this long before they sleep: longer than the gaps between parallel loops within a
  * token (tens of microseconds), shorter than a disk read is worth burning a core for. */
 #define SPIN_US 200
@@ -95,6 +91,46 @@ static void keep_reading(void *cache)
 	tr_cache_poll(cache, NULL, 0);
 }
 
+static bool is_all_in_place(const struct tr_setup *s)
+{
+	for (size_t i = 0; i < s->catalog->n_unit; i++)
+		if (s->home[i] == TR_HOME_FILE)
+			return false;
+	return true;
+}
+
+static int open_vram(struct tr_engine *e, struct tr_err *err)
+{
+	struct tr_setup *s = &e->setup;
+	const char *policy = s->policies.spec[TR_POLICY_VRAM];
+	struct tr_vram_tier_cfg cfg = {
+		.gpu = s->gpu,
+		.vram = {
+			.catalog = s->catalog,
+			.plan = &s->vram,
+			.takes = s->vram_takes,
+			.policy = policy ? policy : TR_DEFAULT_POLICY,
+			.hot = s->hot,
+			.n_hot = s->n_hot,
+			.token_bytes = s->vram_token_bytes,
+		},
+		.n_dram_slot = (uint32_t)s->plan.tier[0].n_unit,
+		.all_in_place = is_all_in_place(s),
+	};
+	struct tr_gpu_experts_cfg experts = { s->catalog, s->vram_takes, s->info.n_embd,
+		e->opts.n_batch };
+	int rc;
+
+	if (!s->vram.n_slot)
+		return 0;
+	rc = tr_vram_tier_open(&e->vram, &cfg, err);
+	if (!rc)
+		rc = tr_gpu_experts_new(&e->device.experts, s->gpu, &experts, err);
+	e->device.gpu = s->gpu;
+	e->device.tier = e->vram;
+	return rc;
+}
+
 static int open_cache(struct tr_engine *e, struct tr_err *err)
 {
 	const char *policy = e->setup.policies.spec[TR_POLICY_DRAM];
@@ -107,7 +143,7 @@ static int open_cache(struct tr_engine *e, struct tr_err *err)
 		.dram_bytes = e->setup.dram_bytes,
 		.numa_node = -1,
 		.topo = &e->setup.topo,
-		.policy = policy ? policy : DEFAULT_POLICY,
+		.policy = policy ? policy : TR_DEFAULT_POLICY,
 		.stores = e->stores,
 		.n_store = e->n_store,
 		.home = e->setup.home,
@@ -117,6 +153,8 @@ static int open_cache(struct tr_engine *e, struct tr_err *err)
 		.n_promote = e->setup.n_promote,
 		.copy = tr_copier_run,
 		.copy_ctx = &e->copier,
+		.above = e->vram ? tr_vram_tier_has : NULL,
+		.above_ctx = e->vram,
 		.prefetch = e->setup.prefetch,
 		.prefetch_auto = e->setup.prefetch_auto,
 		.prefetch_waste = e->setup.prefetch_waste,
@@ -137,7 +175,7 @@ static void warn_of_settings(const struct tr_engine *e)
 {
 	const char *vram = e->setup.policies.spec[TR_POLICY_VRAM];
 
-	if (vram)
+	if (vram && !e->vram)
 		tr_warn("--policy vram=%s: there is no VRAM tier, so it has no effect", vram);
 	if (e->setup.profile.of_other_weights)
 		tr_warn("--profile %s: it was made with other weights of the same shape",
@@ -232,11 +270,21 @@ static int open_trace(struct tr_engine *e, const char *path, struct tr_err *err)
 	return rc ? rc : trace_units(e, err);
 }
 
+/* VRAM gets the hottest, DRAM those behind them. */
 static int warm(struct tr_engine *e, struct tr_err *err)
 {
 	const struct tr_engine_opts *o = &e->opts;
+	struct tr_vram_warm_cfg cfg = { .catalog = e->setup.catalog,
+		.cache = e->cache,
+		.io = e->io,
+		.files = e->files,
+		.progress = o->progress,
+		.progress_ctx = o->progress_ctx };
+	int rc = e->vram ? tr_vram_tier_warm(e->vram, &cfg, err) : 0;
 
-	return e->cache ? tr_cache_warm(e->cache, o->progress, o->progress_ctx, err) : 0;
+	if (!rc && e->vram)
+		rc = tr_vram_tier_start(e->vram, e->cache, err);
+	return rc || !e->cache ? rc : tr_cache_warm(e->cache, o->progress, o->progress_ctx, err);
 }
 
 static int open_counter(struct tr_engine *e, struct tr_err *err)
@@ -250,7 +298,7 @@ static int open_counter(struct tr_engine *e, struct tr_err *err)
 
 	if (!e->cache)
 		return 0;
-	tr_cache_stats(e->cache, &tiers);
+	tr_engine_tiers(e, &tiers);
 	shape.n_tier = tiers.n_tier;
 	memcpy(shape.tier, tiers.tier, sizeof(shape.tier));
 	name_model(e, shape.model, sizeof(shape.model));
@@ -272,6 +320,7 @@ static int open_foresee(struct tr_engine *e, struct tr_err *err)
 		.predictor = e->setup.predictor,
 		.catalog = e->setup.catalog,
 		.home = e->setup.home,
+		.vram = e->vram,
 		.arch = e->setup.arch,
 		.am = e->setup.am,
 		.cache = e->cache,
@@ -290,7 +339,13 @@ static int open_foresee(struct tr_engine *e, struct tr_err *err)
 static int start_device(struct tr_engine *e, struct tr_err *err)
 {
 	struct tr_setup *s = &e->setup;
+	const char *lost = e->opts.device_lost ? e->opts.device_lost : "stop";
 
+	if (strcmp(lost, "stop") && strcmp(lost, "continue"))
+		return tr_err_set(err, TR_E_INVALID, "--device-lost: '%s' is none of: stop, continue",
+			lost);
+	if (s->gpu)
+		s->gpu->go_on = !strcmp(lost, "continue");
 	return s->gpu ? tr_gpu_start(s->gpu, s->vram_bytes, err) : 0;
 }
 
@@ -333,7 +388,7 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 		(rc = check_vocab(e, err)) || (rc = open_machinery(e, err)) ||
 		(rc = start_device(e, err)) ||
 		(rc = open_files(e, err)) || (rc = open_stores(e, err)) ||
-		(rc = open_cache(e, err)) || (rc = open_trace(e, opts->trace, err)) ||
+		(rc = open_vram(e, err)) || (rc = open_cache(e, err)) || (rc = open_trace(e, opts->trace, err)) ||
 		(rc = open_foresee(e, err)) || (rc = open_counter(e, err)) ||
 		(rc = tr_resident_load(&e->resident, e->setup.model, e->io, e->files,
 			 &e->setup.topo, opts->progress, opts->progress_ctx, err)) ||
@@ -359,6 +414,8 @@ void tr_engine_close(struct tr_engine *e)
 	close_trace(e);
 	tr_foresee_free(e->foresee);
 	tr_expert_counter_free(e->counter);
+	tr_vram_tier_close(e->vram); /* holds what it copies from, so before the cache */
+	tr_gpu_experts_free(e->device.experts);
 	tr_cache_close(e->cache); /* waits for its reads, so before io */
 	tr_io_close(e->io);
 	for (i = 0; i < e->n_store; i++)
@@ -387,7 +444,7 @@ int tr_engine_expert_stats(const struct tr_engine *e, struct tr_expert_stats **o
 	rc = tr_usage_copy(out, e->counter->stats, err);
 	if (rc)
 		return rc;
-	tr_cache_stats(e->cache, &now);
+	tr_engine_tiers(e, &now);
 	memcpy((*out)->tier, now.tier, sizeof(now.tier));
 	tr_cache_unit_counts(e->cache, (*out)->loads, (*out)->evictions);
 	return 0;
@@ -414,8 +471,11 @@ void tr_engine_stats(const struct tr_engine *e, struct tr_stats *out)
 	size_t i;
 
 	memset(out, 0, sizeof(*out));
-	if (e->cache)
-		tr_cache_stats(e->cache, out);
+	tr_engine_tiers(e, out);
+	if (e->setup.gpu) {
+		snprintf(out->device, sizeof(out->device), "%s", e->setup.gpu->info.name);
+		out->device_lost = e->setup.gpu->is_lost;
+	}
 	snprintf(out->predictor.name, sizeof(out->predictor.name), "none");
 	if (e->foresee && e->setup.predictor)
 		tr_foresee_stats(e->foresee, &out->predictor);

@@ -1,5 +1,6 @@
 /* gpu.c - opens the device, picks its budget, uploads by two blocks of pinned memory in turn. */
 #include "engine/gpu.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/opt.h"
 
@@ -32,6 +33,16 @@ int tr_gpu_open(struct tr_gpu **out, const char *text, struct tr_err *err)
 		return rc;
 	}
 	*out = g;
+	return 0;
+}
+
+int tr_gpu_failed(struct tr_gpu *g, int rc, const struct tr_err *err)
+{
+	if (!g->go_on)
+		return rc;
+	if (!g->is_lost)
+		tr_warn("%s; going on with the CPU alone", err ? err->msg : g->info.name);
+	g->is_lost = true;
 	return 0;
 }
 

@@ -23,11 +23,14 @@ struct tr_gpu {
 	void *staging[2]; /* pinned, while uploading; see tr_gpu_upload */
 	struct tr_event *staged[2];
 	unsigned next; /* staging */
-	bool is_lost;  /* set once by who saw it fail; nothing is queued from then on */
+	bool go_on;    /* without it when it fails; else that ends the run */
+	bool is_lost;  /* it failed, and the run goes on: nothing is queued any more */
 };
 
 /* text as for tr_device_open, NULL is none; *gpu is NULL then. */
 int tr_gpu_open(struct tr_gpu **gpu, const char *text, struct tr_err *err);
+/* A call to the device failed with rc: 0 when the run goes on without it, which is logged once; else rc. */
+int tr_gpu_failed(struct tr_gpu *gpu, int rc, const struct tr_err *err);
 /* All buffers, pinned memory and events of others are freed before. */
 void tr_gpu_close(struct tr_gpu *gpu);
 

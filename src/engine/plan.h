@@ -8,6 +8,7 @@
 #define TR_ENGINE_PLAN_H
 
 #include "cache/place.h"
+#include "cache/vram.h"
 #include "engine/arch.h"
 #include "engine/gpu.h"
 #include "engine/profile.h"
@@ -27,7 +28,10 @@ struct tr_setup {
 	struct tr_plan plan;
 	struct tr_topo topo;
 	struct tr_gpu *gpu; /* NULL: none */
-	uint64_t vram_bytes; /* to take of it */
+	bool *vram_takes;   /* [n_moe_layer] it can compute the layer's experts */
+	struct tr_vram_plan vram; /* n_slot 0: no tier */
+	uint64_t vram_bytes; /* to take of it, scratch included */
+	uint64_t vram_token_bytes; /* to copy there as a token ends, at most */
 	uint32_t *home;	    /* [n_unit] index of the persistent memory, or TR_HOME_FILE */
 	size_t n_pmem;
 	struct tr_pmem_opt pmem[TR_MAX_TIER];
@@ -49,6 +53,9 @@ struct tr_setup {
 /* opts->n_ctx and n_batch are filled in. */
 int tr_setup_open(struct tr_setup *setup, struct tr_engine_opts *opts, struct tr_err *err);
 void tr_setup_close(struct tr_setup *setup);
+
+/* plan_vram.c: gpu, catalog, info and the batch are known. Fills vram_takes, vram, vram_bytes. */
+int tr_setup_vram(struct tr_setup *setup, const struct tr_engine_opts *opts, struct tr_err *err);
 
 /* Memory that the process may still take. */
 struct tr_memory {

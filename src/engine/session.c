@@ -43,6 +43,10 @@ static int alloc_run(struct tr_session *s, struct tr_err *err)
 			run->n_tok_max, &e->pmem, run->counter, err);
 		if (rc)
 			return rc;
+		if (e->vram)
+			rc = tr_moe_use_device(run->moe, &e->device, err);
+		if (rc)
+			return rc;
 		if (e->throttle.memory)
 			tr_moe_throttle(run->moe, &s->e->throttle);
 	}
@@ -101,12 +105,22 @@ static int check_ids(const struct tr_session *s, const int32_t *ids, size_t n, s
 }
 
 /* A pass through the layers is complete. */
-static void end_step(struct tr_session *s)
+static int end_step(struct tr_session *s, struct tr_err *err)
 {
+	struct tr_err why;
+	int rc = 0;
+
 	if (s->run.cache)
 		tr_cache_tick(s->run.cache);
 	if (s->run.trace)
 		tr_trace_write_step(s->run.trace);
+	if (s->e->vram)
+		rc = tr_vram_tier_tick(s->e->vram, &why);
+	if (!rc || !tr_gpu_failed(s->e->setup.gpu, rc, &why))
+		return 0;
+	if (err)
+		*err = why;
+	return rc;
 }
 
 int tr_session_feed(struct tr_session *s, const int32_t *ids, size_t n, struct tr_err *err)
@@ -125,7 +139,9 @@ int tr_session_feed(struct tr_session *s, const int32_t *ids, size_t n, struct t
 		if (rc)
 			break;
 		s->n_past += (uint32_t)len;
-		end_step(s);
+		rc = end_step(s, err);
+		if (rc)
+			break;
 		if (s->run.foresee && n == 1)
 			tr_foresee_token(s->run.foresee, tr_now_ns(&tr_clock_real) - start);
 		if (n > 1 && o->progress &&

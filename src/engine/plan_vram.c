@@ -1,0 +1,82 @@
+/*
+ * plan_vram.c - what the memory of the device is taken for.
+ *
+ * In this order, as far as it goes: scratch for computing experts, then slots for experts. Room for less than
+ * the scratch and one slot is no tier: nothing is taken then, and that is said.
+ */
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/opt.h"
+#include "engine/gpu_experts.h"
+#include "engine/plan.h"
+
+static uint64_t scratch_bytes(const struct tr_setup *s, const struct tr_engine_opts *o)
+{
+	struct tr_gpu_experts_cfg cfg = { s->catalog, s->vram_takes, s->info.n_embd, o->n_batch };
+
+	return tr_gpu_experts_bytes(&cfg);
+}
+
+static void say_too_small(const struct tr_setup *s, const struct tr_engine_opts *o, uint64_t budget,
+	uint64_t scratch)
+{
+	char has[32], beside[32], slot[32];
+
+	tr_warn("--vram %s: %s of device %s hold no expert: %s for computing and %s each; it is not used",
+		o->vram ? o->vram : "auto", tr_opt_human(budget, has, sizeof(has)), s->gpu->info.name,
+		tr_opt_human(scratch, beside, sizeof(beside)),
+		tr_opt_human(s->vram.class[0].slot_bytes, slot, sizeof(slot)));
+}
+
+/* Which layers the device can compute. */
+static int find_takes(struct tr_setup *s, struct tr_err *err)
+{
+	const struct tr_catalog *c = s->catalog;
+	size_t n = 0, i;
+
+	s->vram_takes = tr_calloc(TR_MAX(c->n_moe_layer, (size_t)1), sizeof(*s->vram_takes));
+	if (!s->vram_takes)
+		return tr_err_set(err, TR_E_NOMEM, "plan: out of memory");
+	for (i = 0; i < c->n_moe_layer; i++) {
+		s->vram_takes[i] = tr_gpu_takes(&c->moe_layers[i]);
+		n += s->vram_takes[i];
+	}
+	if (n < c->n_moe_layer)
+		tr_warn("device %s: no kernels for the experts of %zu of %zu layers, which the CPU computes",
+			s->gpu->info.name, c->n_moe_layer - n, c->n_moe_layer);
+	return 0;
+}
+
+int tr_setup_vram(struct tr_setup *s, const struct tr_engine_opts *o, struct tr_err *err)
+{
+	uint64_t budget, scratch;
+	bool is_share;
+	int rc;
+
+	if (!s->gpu)
+		return tr_gpu_budget(NULL, o->vram, s->catalog->bytes, &budget, &is_share, err);
+	rc = find_takes(s, err);
+	if (rc)
+		return rc;
+	tr_vram_make_plan(&s->vram, s->catalog, s->vram_takes, 0);
+	rc = tr_gpu_budget(s->gpu, o->vram, s->vram.all_bytes, &budget, &is_share, err);
+	if (rc || !budget || !s->vram.n_class)
+		return rc;
+	scratch = scratch_bytes(s, o);
+	if (is_share && budget + scratch > s->gpu->info.free_bytes)
+		return tr_err_set(err, TR_E_LIMIT,
+			"--vram %s: %llu bytes of experts and %llu for computing them; device %s has %llu "
+			"free", o->vram, (unsigned long long)budget, (unsigned long long)scratch,
+			s->gpu->info.name, (unsigned long long)s->gpu->info.free_bytes);
+	if (is_share)
+		budget += scratch;
+	if (budget > scratch)
+		tr_vram_make_plan(&s->vram, s->catalog, s->vram_takes, budget - scratch);
+	if (!s->vram.n_slot) {
+		say_too_small(s, o, budget, scratch);
+		return 0;
+	}
+	s->plan.vram_scratch_bytes = scratch;
+	s->vram_bytes = s->vram.bytes + scratch;
+	return 0;
+}
