@@ -218,6 +218,20 @@ static void print_nodes(const struct tr_plan *p, FILE *out)
 	tr_table_fini(&t);
 }
 
+static void print_device(const struct tr_plan *p, FILE *out)
+{
+	uint64_t slots = p->vram_bytes - p->vram_scratch_bytes;
+
+	if (!p->device[0])
+		return;
+	fprintf(out, "\ndevice %s\n", p->device);
+	print_size(out, "memory", p->device_bytes);
+	print_size(out, "of which free", p->device_free_bytes);
+	print_size(out, "to be taken", p->vram_bytes);
+	print_size(out, "  scratch", p->vram_scratch_bytes);
+	print_size(out, "  expert slots", slots);
+}
+
 void tr_inspect_print_plan(const struct tr_inspect *in, FILE *out)
 {
 	static const char *const head[] = { "tier", ">capacity", ">experts", ">their size" };
@@ -238,6 +252,7 @@ void tr_inspect_print_plan(const struct tr_inspect *in, FILE *out)
 	fputs("\ntiers (a cache holds copies; the others are homes)\n", out);
 	tr_table_print(&t, out, "  ");
 	tr_table_fini(&t);
+	print_device(p, out);
 	if (p->n_node)
 		print_nodes(p, out);
 }

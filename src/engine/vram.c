@@ -38,6 +38,7 @@ struct tr_vram_tier {
 	uint32_t *ids;	     /* [n_unit] scratch */
 	uint32_t max_copy;
 	uint32_t n_ended;    /* of copies */
+	bool *was_warm;	     /* [n_unit] */
 	uint64_t warm_units, warm_bytes, late;
 
 	/* The feeder's. */
@@ -203,7 +204,8 @@ int tr_vram_tier_open(struct tr_vram_tier **out, const struct tr_vram_tier_cfg *
 		t->max_copy = tr_vram_max_copies(t->vram);
 		t->copies = tr_calloc(TR_MAX(t->max_copy, 1u), sizeof(*t->copies));
 		t->ids = tr_calloc(cfg->vram.catalog->n_unit, sizeof(*t->ids));
-		if (!t->copies || !t->ids)
+		t->was_warm = tr_calloc(cfg->vram.catalog->n_unit, sizeof(*t->was_warm));
+		if (!t->copies || !t->ids || !t->was_warm)
 			rc = tr_err_set(err, TR_E_NOMEM, "VRAM tier: out of memory");
 	}
 	if (!rc)
@@ -259,6 +261,7 @@ void tr_vram_tier_close(struct tr_vram_tier *t)
 	pthread_cond_destroy(&t->moved);
 	free(t->copies);
 	free(t->ids);
+	free(t->was_warm);
 	free(t);
 }
 
@@ -447,7 +450,13 @@ int tr_vram_tier_upload(struct tr_vram_tier *t, uint32_t id, const void *const p
 		rc = tr_gpu_upload(t->cfg.gpu, slot + off[p], part[p], u->part[p].bytes, err);
 	t->warm_bytes += rc ? 0 : u->bytes;
 	t->warm_units += !rc;
+	t->was_warm[id] = !rc;
 	return rc;
+}
+
+bool tr_vram_tier_was_warm(const struct tr_vram_tier *t, uint32_t id)
+{
+	return t->was_warm[id];
 }
 
 int tr_vram_tier_warm_end(struct tr_vram_tier *t, const uint32_t *ids, uint32_t n, int rc,

@@ -61,6 +61,9 @@ int tr_vram_tier_upload(struct tr_vram_tier *tier, uint32_t id, const void *cons
 int tr_vram_tier_warm_end(struct tr_vram_tier *tier, const uint32_t *ids, uint32_t n, int rc,
 	struct tr_err *err);
 
+/* It was brought in then. */
+bool tr_vram_tier_was_warm(const struct tr_vram_tier *tier, uint32_t id);
+
 /* --- running ---------------------------------------------------------------------------------- */
 
 /* It is here, so the device can compute it. For tr_cache_cfg.above, too: ctx is the tier. */
