@@ -189,7 +189,7 @@ int tr_vram_tier_open(struct tr_vram_tier **out, const struct tr_vram_tier_cfg *
 {
 	struct tr_vram_tier *t = tr_calloc(1, sizeof(*t));
 	uint64_t holdable = (uint64_t)(cfg->n_dram_slot / HOLD_SHARE) *
-		cfg->vram.catalog->unit_bytes_max;
+		cfg->vram.plan->class[cfg->vram.plan->n_class - 1].slot_bytes;
 	int rc;
 
 	if (!t)
