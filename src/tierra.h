@@ -170,6 +170,9 @@ struct tr_engine_opts {
 	const char *device;	     /* "cuda:N", "host[,option=value...]", "none"; default none */
 	const char *vram;	     /* memory to take of the device: "auto", a size, or experts as a
 				      * percentage; default auto, or 0 without a device */
+	const char *device_fetch;    /* experts copied to the device for one layer of a prefill: "auto",
+				      * where it pays by costs measured at the start, "on" or "off";
+				      * default auto */
 	const char *device_lost;     /* when the device fails: "stop", or "continue" by CPU; default stop */
 	const char *const *pmem;     /* persistent memory: "PATH" or "PATH:SIZE" */
 	size_t n_pmem;
@@ -316,6 +319,10 @@ struct tr_vram_stats {
 	uint64_t copied_bytes;
 	uint64_t late;		/* of these, not over as the token after theirs ended */
 	uint64_t evictions;
+	uint64_t fetched_units;	/* for one layer of a prefill, see opts.device_fetch */
+	uint64_t fetched_bytes;
+	uint64_t break_even;	/* tokens from which on an expert in DRAM by itself is done earlier by
+				 * fetching it; 0: never, or not measured */
 };
 
 struct tr_stats {

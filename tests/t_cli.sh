@@ -369,6 +369,8 @@ device_and_vram()
 	says "100.0 KiB of device host"
 	says "hold no expert"
 	cmp "$dir/out" "$dir/text"
+	run 2 generate -m "$model" -p x --device host --device-fetch sometimes
+	says "--device-fetch: 'sometimes' is none of: auto on off"
 	run 2 generate -m "$model" -p x --device host --device-lost ignore
 	says "--device-lost: 'ignore' is none of: stop continue"
 }
@@ -389,7 +391,7 @@ device_lost()
 	test -s "$dir/out"
 	head -c "$(wc -c <"$dir/out")" "$dir/text" | cmp - "$dir/out"
 	generate 1 -p "$prompt" -n 20 "$@" --device host,fail=7 --device-lost continue
-	says "operation 7 (copy) failed" # while loading, there is nothing to go on with
+	says "operation 7 (" # while loading, there is nothing to go on with
 }
 
 device_in_json()

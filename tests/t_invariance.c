@@ -150,6 +150,10 @@ static const struct on_device {
 					      NULL, NULL, 0 } },
 	{ "host,threads=2", "30%", NULL, true, { "vram 30%, pmem", "avx2", "uring", "10%", "50%",
 						       "lfu", 3, 16, "gate", "on", 1 } },
+	{ "host", "20%", NULL, false, { "fetched", "avx2", "uring", "100%", NULL, "lru", 2, 16, NULL,
+					      NULL, 0 } },
+	{ "host,threads=2", "20%", NULL, true, { "fetched, pmem", "avx512", "threads", "40%", "50%",
+						       "foresight", 2, 40, NULL, NULL, 0 } },
 	{ "host,bw=30M", "30%", NULL, false, { "vram, slow link", "avx2", "uring", "25%", NULL, "lru",
 						     2, 16, NULL, NULL, 0 } },
 	{ "host", "30%", NULL, true, { "vram=none", "avx2", "uring", "25%", NULL,
@@ -161,6 +165,8 @@ static const struct on_device {
 							    NULL, "lru", 2, 16, NULL, NULL, 0 } },
 	{ "host,fail=603", "50%", "continue", true, { "lost later", "avx2", "uring", "10%", "33%",
 							    "lfu", 2, 16, "gate", "on", 0 } },
+	{ "host,fail=200", "20%", "continue", true, { "fetched, lost", "avx2", "uring", "100%", NULL,
+							    "lru", 2, 16, NULL, NULL, 0 } },
 	{ "host,fail=800", "100%", "continue", true, { "lost with all of it", "avx2", "uring", "0",
 							     NULL, "lru", 2, 16, NULL, NULL, 0 } },
 };
@@ -228,6 +234,7 @@ static void run(const char *model, const struct setting *st, struct beside besid
 		opts.device = device_of(beside.device);
 		opts.vram = beside.device->vram;
 		opts.device_lost = beside.device->lost;
+		opts.device_fetch = strncmp(st->name, "fetched", 7) ? "off" : "on";
 	}
 	if (st->pmem) {
 		snprintf(pmem, sizeof(pmem), "%s:%s", work_dir, st->pmem);
@@ -328,6 +335,7 @@ static void check_device(const struct on_device *on, const struct tr_stats *s)
 	assert_string_equal(vram->name, "vram");
 	assert_true(vram->used_bytes <= vram->capacity_bytes);
 	assert_int_equal(s->vram.warm_units > 0, on->warm && !none);
+	assert_int_equal(s->vram.fetched_units > 0, !strncmp(on->setting.name, "fetched", 7));
 	if (on->warm)
 		assert_int_equal(vram->hits > 0, !none);
 	if (lost)

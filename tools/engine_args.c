@@ -16,6 +16,7 @@ enum {
 	KEY_DRAM,
 	KEY_PMEM,
 	KEY_DEVICE,
+	KEY_DEVICE_FETCH,
 	KEY_DEVICE_LOST,
 	KEY_VRAM,
 	KEY_KV,
@@ -53,6 +54,9 @@ static const struct argp_option options[] = {
 		2 },
 	{ "device", KEY_DEVICE, "cuda:N|host|none", 0,
 		"what computes beside the CPU: a GPU, or threads that stand in for one (default none)", 2 },
+	{ "device-fetch", KEY_DEVICE_FETCH, "auto|on|off", 0,
+		"copy experts to the device for one layer of a prefill; auto: where that pays (default auto)",
+		2 },
 	{ "device-lost", KEY_DEVICE_LOST, "stop|continue", 0,
 		"when the device fails: end the run, its text kept, or go on by CPU (default stop)", 2 },
 	{ "vram", KEY_VRAM, "auto|SIZE", 0,
@@ -186,6 +190,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_DEVICE:
 		o->device = arg;
+		break;
+	case KEY_DEVICE_FETCH:
+		o->device_fetch = choice(state, "--device-fetch", arg, "auto on off");
 		break;
 	case KEY_DEVICE_LOST:
 		o->device_lost = choice(state, "--device-lost", arg, "stop continue");

@@ -115,11 +115,13 @@ static json_t *json_device(const struct tr_stats *s)
 
 	if (!s->device[0])
 		return json_null();
-	return json_pack("{s:o, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
+	return json_pack("{s:o, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
 		tr_json_text(s->device, strlen(s->device)), "lost", (int)s->device_lost,
 		"warm_experts", (json_int_t)v->warm_units, "warm_bytes", (json_int_t)v->warm_bytes,
 		"copies", (json_int_t)v->copied_units, "copied_bytes", (json_int_t)v->copied_bytes,
-		"late_copies", (json_int_t)v->late, "evictions", (json_int_t)v->evictions);
+		"late_copies", (json_int_t)v->late, "evictions", (json_int_t)v->evictions,
+		"fetched", (json_int_t)v->fetched_units, "fetched_bytes",
+		(json_int_t)v->fetched_bytes, "fetch_pays_from_tokens", (json_int_t)v->break_even);
 }
 
 static json_t *json_prefetch(const struct tr_prefetch_stats *p)
@@ -346,6 +348,13 @@ static void print_device(FILE *out, const struct tr_stats *s)
 	fprintf(out, "%-8s %s, %" PRIu64 " experts warm at the start, %" PRIu64 " copied (%" PRIu64
 		" late), %" PRIu64 " evictions%s\n", "device", s->device, v->warm_units,
 		v->copied_units, v->late, v->evictions, s->device_lost ? "; lost" : "");
+	if (v->fetched_units || v->break_even)
+		fprintf(out, "%-8s %" PRIu64 " experts for a layer of the prefill", "fetch",
+			v->fetched_units);
+	if (v->break_even)
+		fprintf(out, "; one pays from %" PRIu64 " tokens on", v->break_even);
+	if (v->fetched_units || v->break_even)
+		fputc('\n', out);
 }
 
 void tr_report_print(const struct tr_report *r, FILE *out)

@@ -252,6 +252,26 @@ struct tr_trace_head tr_engine_trace_head(const struct tr_engine *e)
 	return head;
 }
 
+static int open_guests(struct tr_engine *e, struct tr_err *err)
+{
+	struct tr_setup *s = &e->setup;
+	struct tr_guests_cfg cfg = { .gpu = s->gpu,
+		.cache = e->cache,
+		.catalog = s->catalog,
+		.takes = s->vram_takes,
+		.tier = e->vram,
+		.slot_bytes = s->guest_bytes,
+		.n_slot = s->n_guest,
+		.always = e->opts.device_fetch && !strcmp(e->opts.device_fetch, "on") };
+	int rc;
+
+	if (!e->vram || !s->n_guest)
+		return 0;
+	rc = tr_guests_new(&e->device.guests, &cfg, err);
+	return rc ? rc : tr_guests_measure(e->device.guests, &e->ops, e->device.experts,
+				 s->info.n_embd, err);
+}
+
 static int open_trace(struct tr_engine *e, const char *path, struct tr_err *err)
 {
 	struct tr_trace_head head;
@@ -388,7 +408,7 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 		(rc = check_vocab(e, err)) || (rc = open_machinery(e, err)) ||
 		(rc = start_device(e, err)) ||
 		(rc = open_files(e, err)) || (rc = open_stores(e, err)) ||
-		(rc = open_vram(e, err)) || (rc = open_cache(e, err)) || (rc = open_trace(e, opts->trace, err)) ||
+		(rc = open_vram(e, err)) || (rc = open_cache(e, err)) || (rc = open_guests(e, err)) || (rc = open_trace(e, opts->trace, err)) ||
 		(rc = open_foresee(e, err)) || (rc = open_counter(e, err)) ||
 		(rc = tr_resident_load(&e->resident, e->setup.model, e->io, e->files,
 			 &e->setup.topo, opts->progress, opts->progress_ctx, err)) ||
@@ -415,6 +435,7 @@ void tr_engine_close(struct tr_engine *e)
 	tr_foresee_free(e->foresee);
 	tr_expert_counter_free(e->counter);
 	tr_vram_tier_close(e->vram); /* holds what it copies from, so before the cache */
+	tr_guests_free(e->device.guests);
 	tr_gpu_experts_free(e->device.experts);
 	tr_cache_close(e->cache); /* waits for its reads, so before io */
 	tr_io_close(e->io);

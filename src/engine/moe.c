@@ -249,9 +249,20 @@ void tr_moe_throttle(struct tr_moe *m, struct tr_throttle *throttle)
 	m->throttle = throttle;
 }
 
+static bool is_guest(const struct tr_moe *m, uint32_t unit)
+{
+	return m->device && m->device->guests && tr_guests_has(m->device->guests, unit);
+}
+
 static bool is_in_vram(const struct tr_moe *m, uint32_t unit)
 {
-	return m->device && tr_vram_tier_has(m->device->tier, unit);
+	return m->device && (tr_vram_tier_has(m->device->tier, unit) || is_guest(m, unit));
+}
+
+static void release_guests(struct tr_moe *m)
+{
+	if (m->device && m->device->guests)
+		tr_guests_release(m->device->guests);
 }
 
 /* The tier hears of the whole set. */
@@ -292,6 +303,8 @@ static void sort_pairs(struct tr_moe *m, const uint32_t *ids, size_t n_tok)
 		m->count[ids[i]]++;
 	if (m->device)
 		tell_vram(m);
+	if (m->device && m->device->guests && n_tok > 1)
+		tr_guests_pick(m->device->guests, m->layer, m->count);
 	m->n_group = add_groups(m, 0, false, &at);
 	m->n_vram = m->device ? add_groups(m, m->n_group, true, &at) - m->n_group : 0;
 	for (i = 0; i < m->n_slot; i++) {
@@ -377,6 +390,7 @@ static int begin_vram(struct tr_moe *m, struct tr_err *err)
 		.n_slot = (uint32_t)m->n_slot - first,
 		.y = m->y + first * m->embd_stride,
 		.y_stride = m->embd_stride };
+	int rc;
 
 	if (!m->n_vram)
 		return 0;
@@ -384,15 +398,22 @@ static int begin_vram(struct tr_moe *m, struct tr_err *err)
 		work.act[p] = tr_acts_get(m->x, &m->ops, m->layer->quant[p]->act);
 	for (size_t i = 0; i < m->n_vram; i++) {
 		m->in_vram[i] = (struct tr_dop_expert){ .first = g[i].first - first, .n = g[i].n };
-		tr_vram_tier_parts(m->device->tier, g[i].unit, m->in_vram[i].part);
+		if (is_guest(m, g[i].unit))
+			tr_guests_parts(m->device->guests, g[i].unit, m->in_vram[i].part);
+		else
+			tr_vram_tier_parts(m->device->tier, g[i].unit, m->in_vram[i].part);
 	}
-	return tr_gpu_experts_begin(m->device->experts, &work, err);
+	rc = m->device->guests ? tr_guests_upload(m->device->guests, err) : 0;
+	return rc ? rc : tr_gpu_experts_begin(m->device->experts, &work, err);
 }
 
 /* Nothing of the set is in work there afterwards. */
 static int finish_vram(struct tr_moe *m, struct tr_err *err)
 {
-	return m->n_vram ? tr_gpu_experts_finish(m->device->experts, err) : 0;
+	int rc = m->n_vram ? tr_gpu_experts_finish(m->device->experts, err) : 0;
+
+	release_guests(m);
+	return rc;
 }
 
 /* --- acquiring --------------------------------------------------------------------------------- */
@@ -419,14 +440,22 @@ static int acquire_set(struct tr_moe *m, struct tr_err *err)
 static void count_set(struct tr_moe *m)
 {
 	uint32_t moe_layer = (uint32_t)m->catalog->moe_of_layer[m->layer->layer];
+	const struct tr_handle *guests;
+	size_t n_guest;
 
 	if (!m->counter)
 		return;
 	tr_expert_counter_acquired(m->counter, moe_layer, m->handles, m->n_group,
 		m->x->n_tok > 1);
 	for (size_t i = 0; i < m->n_vram; i++)
-		tr_expert_counter_in_vram(m->counter, m->groups[m->n_group + i].unit,
-			m->x->n_tok > 1);
+		if (!is_guest(m, m->groups[m->n_group + i].unit))
+			tr_expert_counter_in_vram(m->counter, m->groups[m->n_group + i].unit,
+				m->x->n_tok > 1);
+	if (m->device && m->device->guests) {
+		guests = tr_guests_handles(m->device->guests, &n_guest);
+		if (n_guest)
+			tr_expert_counter_acquired(m->counter, moe_layer, guests, n_guest, true);
+	}
 }
 
 int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint32_t *ids,
@@ -440,6 +469,8 @@ int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint
 	m->x = x;
 	sort_pairs(m, ids, x->n_tok);
 	rc = begin_vram(m, &why);
+	if (rc)
+		release_guests(m);
 	if (rc && tr_gpu_failed(m->device->gpu, rc, &why)) {
 		if (err)
 			*err = why;

@@ -19,6 +19,7 @@
 #include "cache/cache.h"
 #include "compute/ops.h"
 #include "engine/gpu_experts.h"
+#include "engine/guests.h"
 #include "engine/vram.h"
 
 struct tr_moe;
@@ -48,6 +49,7 @@ struct tr_moe_device {
 	struct tr_gpu *gpu;
 	struct tr_vram_tier *tier;
 	struct tr_gpu_experts *experts;
+	struct tr_guests *guests; /* NULL: nothing is fetched */
 };
 
 /* From now on experts that are in VRAM are computed there. device outlives moe. */

@@ -31,6 +31,8 @@ struct tr_setup {
 	bool *vram_takes;   /* [n_moe_layer] it can compute the layer's experts */
 	struct tr_vram_plan vram; /* n_slot 0: no tier */
 	uint64_t vram_bytes; /* to take of it, scratch included */
+	uint32_t n_guest;   /* slots for what is fetched: see guests.h */
+	uint64_t guest_bytes; /* of one */
 	uint64_t vram_token_bytes; /* to copy there as a token ends, at most */
 	uint32_t *home;	    /* [n_unit] index of the persistent memory, or TR_HOME_FILE */
 	size_t n_pmem;

@@ -1,14 +1,19 @@
 /*
  * plan_vram.c - what the memory of the device is taken for.
  *
- * In this order, as far as it goes: scratch for computing experts, then slots for experts. Room for less than
- * the scratch and one slot is no tier: nothing is taken then, and that is said.
+ * In this order, as far as it goes: scratch for computing experts; slots for experts that are fetched for a
+ * layer, from an eighth of the rest at most; slots of the VRAM tier. Room for less than the scratch and
+ * one slot of the tier is no tier: nothing is taken then, and that is said.
  */
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/opt.h"
-#include "engine/gpu_experts.h"
+#include "engine/guests.h"
 #include "engine/plan.h"
+
+#include <string.h>
+
+#define GUEST_SHARE 8
 
 static uint64_t scratch_bytes(const struct tr_setup *s, const struct tr_engine_opts *o)
 {
@@ -47,12 +52,29 @@ static int find_takes(struct tr_setup *s, struct tr_err *err)
 	return 0;
 }
 
+static int check_fetch(const char *fetch, struct tr_err *err)
+{
+	if (!fetch || !strcmp(fetch, "auto") || !strcmp(fetch, "on") || !strcmp(fetch, "off"))
+		return 0;
+	return tr_err_set(err, TR_E_INVALID, "--device-fetch: '%s' is none of: auto, on, off", fetch);
+}
+
+/* How many of the largest experts may be fetched, beside so many bytes for the tier. */
+static uint32_t n_guest(const struct tr_engine_opts *o, uint64_t slot_bytes, uint64_t room)
+{
+	if (o->device_fetch && !strcmp(o->device_fetch, "off"))
+		return 0;
+	return (uint32_t)TR_MIN(room / GUEST_SHARE / slot_bytes, (uint64_t)TR_MAX_GUEST);
+}
+
 int tr_setup_vram(struct tr_setup *s, const struct tr_engine_opts *o, struct tr_err *err)
 {
-	uint64_t budget, scratch;
+	uint64_t budget, scratch, guests, room;
 	bool is_share;
-	int rc;
+	int rc = check_fetch(o->device_fetch, err);
 
+	if (rc)
+		return rc;
 	if (!s->gpu)
 		return tr_gpu_budget(NULL, o->vram, s->catalog->bytes, &budget, &is_share, err);
 	rc = find_takes(s, err);
@@ -63,20 +85,22 @@ int tr_setup_vram(struct tr_setup *s, const struct tr_engine_opts *o, struct tr_
 	if (rc || !budget || !s->vram.n_class)
 		return rc;
 	scratch = scratch_bytes(s, o);
-	if (is_share && budget + scratch > s->gpu->info.free_bytes)
+	room = is_share ? budget : budget - TR_MIN(scratch, budget);
+	s->guest_bytes = s->vram.class[s->vram.n_class - 1].slot_bytes;
+	s->n_guest = n_guest(o, s->guest_bytes, room);
+	guests = s->n_guest * s->guest_bytes;
+	if (is_share && budget + scratch + guests > s->gpu->info.free_bytes)
 		return tr_err_set(err, TR_E_LIMIT,
 			"--vram %s: %llu bytes of experts and %llu for computing them; device %s has %llu "
-			"free", o->vram, (unsigned long long)budget, (unsigned long long)scratch,
-			s->gpu->info.name, (unsigned long long)s->gpu->info.free_bytes);
-	if (is_share)
-		budget += scratch;
-	if (budget > scratch)
-		tr_vram_make_plan(&s->vram, s->catalog, s->vram_takes, budget - scratch);
+			"free", o->vram, (unsigned long long)budget,
+			(unsigned long long)(scratch + guests), s->gpu->info.name,
+			(unsigned long long)s->gpu->info.free_bytes);
+	tr_vram_make_plan(&s->vram, s->catalog, s->vram_takes, is_share ? room : room - guests);
 	if (!s->vram.n_slot) {
 		say_too_small(s, o, budget, scratch);
 		return 0;
 	}
-	s->plan.vram_scratch_bytes = scratch;
-	s->vram_bytes = s->vram.bytes + scratch;
+	s->plan.vram_scratch_bytes = scratch + guests;
+	s->vram_bytes = s->vram.bytes + scratch + guests;
 	return 0;
 }
