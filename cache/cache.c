@@ -254,6 +254,7 @@ static void read_done(struct tr_io_req *req)
 	struct tr_cache *c = load->owner;
 
 	tr_mutex_lock(&c->lock);
+	load->end_ns = tr_now_ns(c->cfg.clock);
 	if (tr_load_note(load, req) && !tr_stage_end_load(c, load) && !tr_ahead_end_load(c, load))
 		tr_cache_end_load(c, load);
 	tr_mutex_unlock(&c->lock);
@@ -274,6 +275,7 @@ void tr_cache_read_into(struct tr_cache *c, uint32_t slot, uint32_t id, enum tr_
 {
 	tr_fill_note(c);
 	tr_loads_add(&c->loads, slot, id, tr_slot_addr(c->entries.slots, slot), prio, read_done, c);
+	c->loads.load[slot].begin_ns = tr_now_ns(c->cfg.clock);
 }
 
 static void want_set(struct tr_cache *c, const struct tr_handle *handles, size_t n)
@@ -541,6 +543,20 @@ void tr_cache_unit_counts(const struct tr_cache *c, uint64_t *loads, uint64_t *e
 		evictions[id] = c->entries.entry[id].n_evict;
 	}
 	tr_mutex_unlock(lock);
+}
+
+bool tr_cache_read_time(struct tr_cache *c, const struct tr_handle *h, uint64_t *begin_ns,
+	uint64_t *end_ns)
+{
+	const struct tr_load *load;
+
+	tr_assert(h->state == TR_HANDLE_READY && !h->tier);
+	tr_mutex_lock(&c->lock);
+	load = tr_cache_load_of(c, h->id);
+	*begin_ns = load->begin_ns;
+	*end_ns = load->end_ns;
+	tr_mutex_unlock(&c->lock);
+	return *begin_ns != 0;
 }
 
 bool tr_cache_peek(struct tr_cache *c, uint32_t tier, uint32_t id, const void *part[TR_N_PART])

@@ -101,8 +101,9 @@ uint64_t tr_cache_slot_bytes_for(const struct tr_catalog *catalog, uint32_t alig
 
 /*
  * Before the first acquire: brings in the hot units, as many as may be kept. Those in persistent memory
- * are copied, or left there when n_promote is 0. They are no uses and no misses. Blocks; progress is told of phase "warm" and may end it with
- * TR_E_INTERRUPTED. The policy `none` keeps nothing, so nothing is read.
+ * are copied, or left there when n_promote is 0. They are no uses and no misses. Blocks; progress is
+ * told of phase "warm" and may end it with TR_E_INTERRUPTED. The policy `none` keeps nothing, so nothing
+ * is read.
  */
 int tr_cache_warm(struct tr_cache *cache, tr_progress_fn *progress, void *ctx, struct tr_err *err);
 
@@ -174,6 +175,11 @@ void tr_cache_stats(const struct tr_cache *cache, struct tr_stats *out);
 /* By unit, since the cache was opened: loads into DRAM that ended well, reads ahead included, and
  * times it left. */
 void tr_cache_unit_counts(const struct tr_cache *cache, uint64_t *loads, uint64_t *evictions);
+
+/* When the reads that brought the unit of a READY handle of DRAM were asked for and when the last of
+ * them arrived, by cfg.clock; false, and 0, when it came otherwise. */
+bool tr_cache_read_time(struct tr_cache *cache, const struct tr_handle *handle, uint64_t *begin_ns,
+	uint64_t *end_ns);
 
 /* Where the parts of a unit lie if that tier (as in a handle) has it now. Counts nothing and pins
  * nothing: they stay until the next acquire, prefetch or release. */

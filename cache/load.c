@@ -129,6 +129,7 @@ struct tr_load *tr_loads_begin(struct tr_loads *l, uint32_t slot, uint32_t id, v
 	load->owner = owner;
 	load->id = id;
 	load->n_left = TR_N_PART;
+	load->begin_ns = load->end_ns = 0;
 	load->failed = false;
 	load->ahead = false;
 	load->warm = false;

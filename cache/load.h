@@ -21,6 +21,7 @@ struct tr_load {
 	void *owner; /* the cache */
 	uint32_t id;
 	uint32_t n_left; /* reads not done */
+	uint64_t begin_ns, end_ns; /* of the reads, by the cache's clock; 0: filled otherwise */
 	bool failed;
 	bool ahead;	/* of need; set by ahead.c */
 	bool warm;	/* before the first set; set by warm.c */

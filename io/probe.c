@@ -20,6 +20,7 @@ struct probe {
 	uint8_t *mem;
 	size_t lane_bytes;
 	uint64_t rng, stop_ns, bytes;
+	double owed; /* items of bursts that are not started yet */
 	const struct tr_io_req *failed;
 };
 
@@ -29,6 +30,11 @@ static uint64_t draw(struct probe *p)
 	p->rng ^= p->rng >> 7;
 	p->rng ^= p->rng << 17;
 	return p->rng % p->cfg->n_item;
+}
+
+static bool goes_on(const struct probe *p)
+{
+	return !p->failed && tr_now_ns(p->cfg->clock) < p->stop_ns;
 }
 
 static void read_done(struct tr_io_req *req);
@@ -62,7 +68,7 @@ static void read_done(struct tr_io_req *req)
 	if (req->result && !p->failed)
 		p->failed = req;
 	p->bytes += req->got;
-	if (!--l->n_left && !p->failed && tr_now_ns(p->cfg->clock) < p->stop_ns)
+	if (!--l->n_left && p->cfg->burst <= 0 && goes_on(p))
 		read_next(l);
 }
 
@@ -84,15 +90,30 @@ static bool make_lanes(struct probe *p)
 	return true;
 }
 
+/* Bursts are of whole items, the rest is carried over to the next. */
+static uint32_t burst_items(struct probe *p)
+{
+	uint32_t n = p->cfg->n_flight;
+
+	if (p->cfg->burst <= 0)
+		return n;
+	p->owed = TR_MIN(p->owed + TR_MAX(p->cfg->burst, 1.0), (double)n);
+	n = (uint32_t)p->owed;
+	p->owed -= n;
+	return n;
+}
+
 static int read_all(struct probe *p, uint64_t ns, double *bytes_per_s, struct tr_err *err)
 {
 	uint64_t start = tr_now_ns(p->cfg->clock);
 
 	p->stop_ns = start + ns;
-	for (uint32_t i = 0; i < p->cfg->n_flight; i++)
-		read_next(&p->lanes[i]);
-	while (tr_io_wait(p->cfg->io))
-		;
+	do {
+		for (uint32_t i = 0, n = burst_items(p); i < n; i++)
+			read_next(&p->lanes[i]);
+		while (tr_io_wait(p->cfg->io))
+			;
+	} while (p->cfg->burst > 0 && goes_on(p));
 	ns = tr_now_ns(p->cfg->clock) - start;
 	if (p->failed)
 		return tr_io_explain(p->failed, err);

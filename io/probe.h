@@ -1,8 +1,9 @@
 /*
- * probe.h - what a disk gives to somebody who only reads: random extents, a fixed number in flight.
+ * probe.h - what a disk gives to somebody who only reads: random extents, a fixed number in flight,
+ * or one burst after the other, as a layer asks for the experts that it misses.
  *
  * Everything runs in the thread that asks; the last read of an extent to end starts another one in
- * its place.
+ * its place, or with the last of a burst the next burst starts.
  */
 #ifndef TR_IO_PROBE_H
 #define TR_IO_PROBE_H
@@ -27,6 +28,7 @@ struct tr_probe_cfg {
 	void *ctx;
 	uint64_t item_bytes_max;
 	uint32_t n_flight; /* items at a time */
+	double burst;	   /* > 0: items of a burst, in the mean; at most n_flight */
 	uint64_t seed;
 };
 

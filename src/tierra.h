@@ -184,6 +184,7 @@ struct tr_engine_opts {
 	const char *predictor;	     /* "NAME[,option=value...]"; default none */
 	const char *prefetch;	     /* "off", "on", "auto", and ",waste=X"; default auto */
 	const char *prefetch_budget; /* bytes read ahead at one time; default: an eighth of dram */
+	bool timeline;		     /* keep what tr_engine_history and tr_engine_token tell */
 	const char *throttle;	     /* "pmem=30G,nvme=3.5G,dram=80G": experts are had from a tier at
 				      * that rate and no faster, in bytes a second; default none */
 	tr_progress_fn *progress;
@@ -435,6 +436,69 @@ struct tr_expert_stats {
 TR_API int tr_engine_expert_stats(const struct tr_engine *engine, struct tr_expert_stats **out,
 	struct tr_err *err);
 
+/* Decoding over time. Every point is of per_point tokens, but the last may be of fewer. */
+#define TR_MAX_HISTORY 512
+
+struct tr_history_point {
+	uint64_t n_token;
+	uint64_t ns;		    /* that they took */
+	uint64_t hits[TR_MAX_TIER]; /* uses by decoding that the tier served, as above */
+};
+
+struct tr_history {
+	uint64_t per_point; /* 1, and doubled whenever there is no room for more points */
+	size_t n_point;
+	struct tr_history_point point[TR_MAX_HISTORY];
+};
+
+/* No points without opts.timeline. */
+TR_API void tr_engine_history(const struct tr_engine *engine, struct tr_history *out);
+
+/* What a decoded token spent its time on. All kinds but READ follow each other without a gap. */
+enum tr_span_kind {
+	TR_SPAN_ATTENTION, /* with its norms */
+	TR_SPAN_DENSE,	   /* feed-forward network of a layer without routed experts */
+	TR_SPAN_ROUTER,
+	TR_SPAN_LOOKUP,	   /* finding experts, asking for reads, giving up slots */
+	TR_SPAN_PREDICT,   /* predictor, policy, reading ahead */
+	TR_SPAN_SHARED,	   /* shared expert */
+	TR_SPAN_EXPERTS,   /* n experts of a tier multiplied; several tiers at the same time */
+	TR_SPAN_WAIT,	   /* for reads, with nothing to compute */
+	TR_SPAN_COMBINE,   /* adding up */
+	TR_SPAN_HEAD,
+	TR_SPAN_COPY,	   /* from persistent memory to DRAM, as the token ends */
+	TR_SPAN_OTHER,
+	TR_SPAN_READ,	   /* expert n was being read, from request to arrival */
+	TR_N_SPAN_KIND,
+};
+
+struct tr_span {
+	int64_t begin_ns; /* since the token began; a read may have begun before */
+	uint64_t ns;
+	enum tr_span_kind kind;
+	uint32_t layer;	  /* of the model */
+	uint32_t tier;	  /* that had the experts when asked for: the last one if they were read */
+	uint32_t n;
+};
+
+struct tr_token_spans {
+	uint64_t token;	 /* its number among those decoded, from 1 */
+	uint64_t ns;
+	size_t n_span;
+	uint64_t n_lost; /* spans for which there was no room */
+	struct tr_span *span;
+};
+
+enum tr_token_kind {
+	TR_TOKEN_MEDIAN,  /* of up to 15, spread evenly over the run */
+	TR_TOKEN_SLOWEST,
+	TR_TOKEN_LAST,
+};
+
+/* Valid until the next feed. NULL when no token was decoded, or without opts.timeline. */
+TR_API const struct tr_token_spans *tr_engine_token(const struct tr_engine *engine,
+	enum tr_token_kind kind);
+
 struct tr_trace;
 
 /* Counts what a trace tells: not where experts were. */
@@ -594,6 +658,37 @@ TR_API int tr_replay(const struct tr_trace *trace, const struct tr_replay_opts *
 /* The hits of Belady's optimum, which no order of eviction exceeds. opts->policy is not used. */
 TR_API int tr_replay_optimum(const struct tr_trace *trace, const struct tr_replay_opts *opts,
 	uint64_t *n_hit, struct tr_err *err);
+
+/* Misses by cache size, a curve a policy: each point a replay, prefill included but not counted. */
+#define TR_MAX_CURVE	   8
+#define TR_MAX_CURVE_POINT 16
+#define TR_MISS_UNKNOWN	   UINT64_MAX	/* there was no time for that point */
+#define TR_CURVE_OPTIMUM   "belady"	/* named as a policy */
+
+struct tr_miss_curve {
+	char policy[80];
+	uint64_t n_miss[TR_MAX_CURVE_POINT];
+};
+
+struct tr_miss_curves {
+	uint64_t n_unit;	/* experts of the model */
+	uint64_t n_request;	/* uses by decoding that were replayed */
+	uint64_t n_request_run; /* of the whole run; more than n_request: cut to what time allows */
+	uint64_t n_kept;	/* experts that fitted the run's cache; 0: there was none, as with a trace */
+	uint64_t n_hit;		/* that it had, of n_request */
+	size_t n_point;
+	uint64_t capacity[TR_MAX_CURVE_POINT]; /* experts, ascending */
+	size_t n_curve;
+	struct tr_miss_curve curve[TR_MAX_CURVE];
+};
+
+/* Takes about ns, and of a long run as many requests as that is enough for (0: all). A trace is
+ * replayed as a whole; what that leaves no time for stays unknown. The engine's has the policy and
+ * the size of the run among them. TR_E_NOENT when nothing was decoded. */
+TR_API int tr_trace_miss_curves(const struct tr_trace *trace, uint64_t ns,
+	struct tr_miss_curves *out, struct tr_err *err);
+TR_API int tr_engine_miss_curves(const struct tr_engine *engine, uint64_t ns,
+	struct tr_miss_curves *out, struct tr_err *err);
 
 /* --- policies --------------------------------------------------------------------------------- */
 

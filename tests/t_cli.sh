@@ -275,6 +275,10 @@ full_output()
 	"$tierra" generate -m "$model" -p "$prompt" -n 4 -q >/dev/full 2>"$dir/err" || status=$?
 	[ "$status" -eq 1 ]
 	says "standard output"
+	status=0
+	"$tierra" policies >/dev/full 2>"$dir/err" || status=$?
+	[ "$status" -eq 1 ]
+	says "standard output"
 }
 
 inspect_text()

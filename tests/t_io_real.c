@@ -346,6 +346,27 @@ static void probe_reads_until_time_is_up(void **state)
 	close_bed(&b);
 }
 
+static void probe_reads_in_bursts(void **state)
+{
+	uint64_t ns = 0;
+	struct tr_clock clock = { .now_ns = look_at_clock, .ctx = &ns };
+	struct items items = { 0 };
+	double bytes_per_s = 0;
+	struct tr_err err;
+	struct bed b;
+
+	open_bed(&b, *state, 8, true);
+	struct tr_probe_cfg cfg = { .io = b.io, .clock = &clock, .n_item = 40, .item = item_of,
+		.ctx = &items, .item_bytes_max = 200002, .n_flight = 3, .burst = 2.5 };
+
+	items = (struct items){ .file = &b.file, .end = FILE_BYTES };
+	assert_int_equal(tr_probe_disk(&cfg, 20000000, &bytes_per_s, &err), 0);
+	/* Begun at 1 ms; 19 bursts end before 21 ms and make place for another one. */
+	assert_int_equal(items.n_asked, 20 * 5 / 2);
+	assert_true(bytes_per_s >= 50 * 200002 / 0.022);
+	close_bed(&b);
+}
+
 static void close_file(struct tr_io_req *req)
 {
 	close(req->file->fd);
@@ -610,6 +631,7 @@ static const struct {
 	TEST(window_at_the_end_of_the_file_is_read),
 	TEST(read_past_the_end_is_an_error),
 	TEST(probe_reads_until_time_is_up),
+	TEST(probe_reads_in_bursts),
 	TEST(file_closed_midway_fails_and_does_not_hang),
 	TEST(threads_share_one_queue),
 	TEST(reads_outlive_the_thread_that_submitted_them),

@@ -110,6 +110,81 @@ shares_are_of_the_same_requests()
 		j["shares"]["requests"] == 23 * 20' "$dir/run"
 }
 
+# The points of a run are its tokens, and what tiers served in them what they served in all.
+history_is_of_all_tokens()
+{
+	record --dram 25% --pmem "$dir/pmem:6M"
+	holds 'sum(j["run"]["history"]["tokens"]) == j["tokens"]["decode"] == 23 and
+		j["run"]["history"]["tokens_per_point"] == 1' "$dir/run.json"
+	holds 'all(sum(j["run"]["history"]["hits"][t["name"]]) == sum(by_tier(j, "hits", t["name"]))
+		for t in j["tiers"])' "$dir/run.json"
+	holds 'sum(j["run"]["history"]["ms"]) < 1000 * j["run"]["timings"]["decode"]["seconds"]' \
+		"$dir/run.json"
+}
+
+# What a token of 5 layers with routed experts and one without spent its time on.
+spans_tell_where_a_token_went()
+{
+	record --dram 3% --pmem "$dir/pmem:6M" --promote off # less than a token uses
+	python3 - "$dir/run.json" <<-'END'
+	import json, sys
+	j = json.load(open(sys.argv[1]))
+	line = j["run"]["timeline"]
+	kinds, last = line["kinds"], len(j["tiers"]) - 1
+	assert [t["which"] for t in line["tokens"]] == ["median", "slowest", "last"]
+	assert line["tokens"][2]["token"] == 23
+	assert line["tokens"][1]["ns"] >= max(t["ns"] for t in line["tokens"])
+	n_read = n_pmem = 0
+	for t in line["tokens"]:
+	    assert not t["lost"] and len(t["spans"]) % 6 == 0
+	    rows = [t["spans"][i:i + 6] for i in range(0, len(t["spans"]), 6)]
+	    spans = [(kinds[k], layer, tier, n, at, ns) for k, layer, tier, n, at, ns in rows]
+	    gapless = sorted({(s[4], s[4] + s[5]) for s in spans if s[0] != "read" and s[5]})
+	    end = 0
+	    for a, b in gapless:
+	        assert a == end, (a, end)
+	        end = b
+	    assert end == t["ns"], (end, t["ns"])
+	    assert [s[1] for s in spans if s[0] == "attention"] == [0, 1, 2, 3, 4, 5]
+	    assert [s[1] for s in spans if s[0] == "dense"] == [0]
+	    for layer in range(1, 6):
+	        of = [s for s in spans if s[1] == layer]
+	        assert sum(s[3] for s in of if s[0] == "experts") == 4, of
+	        reads = [s for s in of if s[0] == "read"]
+	        assert len(reads) == sum(s[3] for s in of if s[0] == "experts" and s[2] == last)
+	        assert len({s[3] for s in reads}) == len(reads)
+	        n_read += len(reads)
+	        n_pmem += sum(s[3] for s in of if s[0] == "experts" and s[2] == 1)
+	        # Who waits does so until a read arrives.
+	        for w in (s for s in of if s[0] == "wait"):
+	            assert any(r[4] < w[4] + w[5] >= r[4] + r[5] for r in reads), (w, reads)
+	assert n_read and n_pmem, (n_read, n_pmem)
+	END
+}
+
+# Each point is the replay that simulate makes of the same requests.
+curves_are_those_of_simulate()
+{
+	record --dram 25% --policy slru
+	n=$(python3 -c 'import json, sys; print(len(json.load(open(sys.argv[1]))["prompt_ids"]))' \
+		"$dir/run")
+	for policy in lru foresight slru; do
+		run 0 simulate "$dir/run.trace" --policy "$policy" --cache 22 --cache 80 --warm "$n" --json
+		mv "$dir/out" "$dir/replayed"
+		holds '[j[0]["run"]["miss_curves"]["misses"]["'$policy'"][
+			j[0]["run"]["miss_curves"]["capacities"].index(c)] for c in (22, 80)] ==
+			[r["requests"] - r["hits"] for c in (22, 80) for r in j[1]["results"]
+			if r["capacity_experts"] == c]' "$dir/run.json" "$dir/replayed"
+	done
+	python3 -c 'import json, sys; json.dump(json.load(sys.stdin)["run"]["miss_curves"], sys.stdout)' \
+		<"$dir/run.json" >"$dir/curves"
+	holds 'j["kept_experts"] == 80 and j["requests"] == j["requests_of_run"] == 460 and
+		j["misses"]["slru"][j["capacities"].index(80)] == 460 - j["hits"] and
+		all(best <= v for m in j["misses"].values() for best, v in zip(j["misses"]["belady"], m))
+		and len(j["capacities"]) == 11 and j["capacities"] == sorted(j["capacities"])' \
+		"$dir/curves"
+}
+
 roofline_is_shown()
 {
 	record --dram 25% --pmem "$dir/pmem:6M"
@@ -263,7 +338,7 @@ mistakes()
 	run 2 stats --compare "$dir/t.csv"
 	grep -q '1 files, not 2' "$dir/err"
 	run 2 stats --merge "$dir/x.txt" "$dir/t.csv"
-	grep -q 'ends in none of: .json .csv' "$dir/err"
+	grep -q 'ends in none of: .json .csv .html' "$dir/err"
 	run 2 stats "$dir/t.csv" --json --map
 	run 2 stats "$dir/t.csv" --by heat
 	grep -q "'heat' is none of" "$dir/err"
@@ -326,6 +401,9 @@ mkdir "$dir/pmem"
 test_that "a run counts what its trace tells" run_is_counted_like_its_trace
 test_that "counts of experts add up to those of tiers" counts_add_up_everywhere
 test_that "lru and Belady are held against the same requests" shares_are_of_the_same_requests
+test_that "points over time are of all tokens" history_is_of_all_tokens
+test_that "spans tell where a token went" spans_tell_where_a_token_went
+test_that "misses by size are those that simulate finds" curves_are_those_of_simulate
 test_that "every run ends with its roofline" roofline_is_shown
 test_that "reuse, overlap and skew are as counted by hand" counts_by_hand
 test_that "statistics are read as they were written" json_comes_back

@@ -106,6 +106,27 @@ run_prints_a_row_per_setting()
 	grep -q '^| m.gguf | tierra | 25% ' "$dir/table"
 }
 
+# Where no group may be made, the row says so and nothing is left to print.
+run_limits_memory_or_says_why()
+{
+	"$here/bench/run" --build "${TR_BUILDDIR:-.}" --limit 80% --rounds 1 --tokens 4 --prefill 8 \
+		--warm 1 --repeats 1 --keep 0 "$here/../models/demo-q4_0.gguf" >"$dir/table" \
+		2>"$dir/said" || true
+	cat "$dir/table" "$dir/said"
+	grep -q '^run: tierra left out: .*cgroup' "$dir/said" ||
+		grep -q '^| demo-q4_0.gguf | 80% *| tierra | .* / .* / ' "$dir/table"
+}
+
+run_says_where_the_peer_cannot_be_built()
+{
+	status=0
+	"$here/bench/run" --build "${TR_BUILDDIR:-.}" --with-peer --peer-venv /dev/null/venv \
+		"$dir/m.gguf" >"$dir/said" 2>&1 || status=$?
+	cat "$dir/said"
+	[ "$status" -eq 1 ]
+	grep -q '^run: /dev/null/venv.log: Not a directory; ' "$dir/said"
+}
+
 test_that "a small model opens as asked" opens_as_asked
 test_that "hundreds of tokens are decoded" decodes_hundreds_of_tokens
 test_that "the hottest quarter gets 55%" hot_share_is 0.55
@@ -120,6 +141,8 @@ done
 test_that "an unknown type is refused" unknown_type_is_refused
 if command -v python3 >/dev/null; then
 	test_that "run prints a row per setting" run_prints_a_row_per_setting
+	test_that "run limits memory or says why not" run_limits_memory_or_says_why
+	test_that "run says where the peer cannot be built" run_says_where_the_peer_cannot_be_built
 else
 	skip "run prints a row per setting" "no python3"
 fi

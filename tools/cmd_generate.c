@@ -328,12 +328,18 @@ static int judge(struct run *r)
 		&p->n_roofline, &r->err);
 }
 
+/* Replays for the miss-ratio curves: this, or a twentieth of decoding. */
+#define CURVE_NS 1000000000u
+
 static int write_stats(struct run *r)
 {
 	struct tr_stats_file file = { .path = r->args.stats, .run = json_object() };
+	uint64_t curve_ns = r->report.decode.ns / 20 > CURVE_NS ? r->report.decode.ns / 20 : CURVE_NS;
 	int rc = tr_engine_expert_stats(r->engine, &file.stats, &r->err);
 
 	tr_report_json_run(&r->report, file.run);
+	if (!rc && r->args.engine.opts.timeline)
+		rc = tr_stats_add_run(file.run, r->engine, file.stats, curve_ns, &r->err);
 	if (!rc)
 		rc = tr_stats_write(&file, &r->err);
 	tr_stats_file_fini(&file);

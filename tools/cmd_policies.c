@@ -132,7 +132,7 @@ static int run(int argc, char **argv)
 		putchar('\n');
 		print_kind(&predictors);
 	}
-	return ferror(stdout) || fflush(stdout) ? TR_EXIT_ERROR : TR_EXIT_OK;
+	return tr_tool_end_output(0);
 }
 
 const struct tr_command tr_command_policies = {

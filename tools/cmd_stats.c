@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+/* What policies would have missed: a page of a trace may take that long. */
+#define CURVE_NS 3000000000u
+
 struct command {
 	struct tr_stats_args args;
 	json_t *results; /* of --json, an entry a file */
@@ -37,6 +40,8 @@ static int merge(struct command *c)
 		json_decref(sum.run);
 		sum.run = NULL;
 	}
+	if (!rc && sum.is_trace && c->args.n_path == 1 && c->args.html)
+		rc = tr_stats_add_curves(&sum, c->args.n_expert, CURVE_NS, &c->err);
 	sum.path = c->args.merge;
 	if (!rc)
 		rc = tr_stats_write(&sum, &c->err);

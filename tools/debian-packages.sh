@@ -9,7 +9,7 @@ tr_build_packages="gcc libc6-dev make autoconf automake libtool pkg-config
 
 # What the tests need beside those.
 tr_test_packages="libcmocka-dev clang libclang-rt-dev python3 python3-venv mandoc shellcheck
-	xz-utils"
+	xz-utils chromium"
 
 # What the virtual machine of tests/vm needs.
 tr_vm_packages="qemu-system-x86 busybox-static ndctl daxctl e2fsprogs cpio numactl kmod"

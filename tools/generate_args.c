@@ -52,7 +52,7 @@ static const struct argp_option options[] = {
 		"routers say of all experts, ahead of time too",
 		3 },
 	{ "stats", KEY_STATS, "FILE", 0,
-		"write what every expert did to FILE, .json or .csv; see `tierra stats`", 3 },
+		"write what every expert did to FILE, .json, .csv or .html; see `tierra stats`", 3 },
 	{ "roofline", KEY_ROOFLINE, 0, 0,
 		"measure what the tiers can give for a second at the end, not for 0.03 s", 3 },
 	{ "quiet", 'q', 0, 0, "only errors on standard error", 3 },
@@ -171,6 +171,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_STATS:
 		a->stats = arg;
+		a->engine.opts.timeline = !tr_stats_is_csv(arg);
 		if (tr_stats_unknown_suffix(arg))
 			argp_error(state, "--stats: '%s' ends in none of: %s", arg,
 				tr_stats_unknown_suffix(arg));

@@ -19,6 +19,7 @@ struct tr_stats_file {
 	const char *path; /* as given */
 	struct tr_expert_stats *stats;
 	json_t *run; /* speeds, settings, quality of a run; NULL when there is no one run */
+	bool is_trace;
 };
 
 /* A file of statistics in JSON, or a trace (n_expert as in tr_trace_open). */
@@ -28,8 +29,21 @@ void tr_stats_file_fini(struct tr_stats_file *file);
 
 /* NULL when there is a form for the suffix of path, else the suffixes there are: ".json .csv". */
 const char *tr_stats_unknown_suffix(const char *path);
+/* Has no room for how a run went. */
+bool tr_stats_is_csv(const char *path);
 /* In the form that the suffix of path, which has one, says. */
 int tr_stats_write(const struct tr_stats_file *file, struct tr_err *err);
+
+/* Adds to the run of a file that is a trace what policies would have missed; takes about ns. */
+int tr_stats_add_curves(struct tr_stats_file *file, unsigned n_expert, uint64_t ns,
+	struct tr_err *err);
+/* Adds how decoding went to the run: history, timeline, and miss_curves for about curve_ns. */
+int tr_stats_add_run(json_t *run, const struct tr_engine *engine, const struct tr_expert_stats *s,
+	uint64_t curve_ns, struct tr_err *err);
+json_t *tr_stats_curves_json(const struct tr_miss_curves *c);
+
+/* A page of HTML. 0, or -1 when the file or memory refuses. */
+int tr_stats_write_page(const struct tr_stats_file *file, FILE *out);
 
 json_t *tr_stats_json(const struct tr_stats_file *file);
 int tr_stats_from_json(struct tr_stats_file *file, const json_t *root, struct tr_err *err);
@@ -51,6 +65,7 @@ struct tr_stats_args {
 	char **path;
 	size_t n_path;
 	const char *merge; /* file to write; NULL: none */
+	bool html;	   /* which is a page */
 	bool compare;	   /* of two files */
 	enum tr_stats_output output;
 	enum tr_stats_by by;

@@ -5,9 +5,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum {
 	KEY_MERGE = 0x4000,
+	KEY_HTML,
 	KEY_COMPARE,
 	KEY_MAP,
 	KEY_BY,
@@ -25,7 +27,9 @@ const char *const tr_stats_by_names[TR_N_STATS_BY] = { "uses", "prefill", "mass"
 
 static const struct argp_option options[] = {
 	{ "merge", KEY_MERGE, "OUT", 0,
-		"add all files up into OUT, a .json or .csv file, and print nothing", 1 },
+		"add all files up into OUT, a .json, .csv or .html file, and print nothing", 1 },
+	{ "html", KEY_HTML, "OUT", 0,
+		"the same, and OUT is a page: one .html file with pictures and tables", 1 },
 	{ "compare", KEY_COMPARE, 0, 0, "two files: common hot experts, hit rates", 1 },
 	{ "map", KEY_MAP, 0, 0, "draw layers x experts", 2 },
 	{ "ascii", KEY_ASCII, 0, 0, "draw with ASCII characters", 2 },
@@ -45,6 +49,20 @@ static void set_output(const struct argp_state *state, struct tr_stats_args *a,
 	if (a->output != TR_STATS_TABLE && a->output != output)
 		argp_error(state, "--json, --csv and --map exclude each other");
 	a->output = output;
+}
+
+static void set_out(const struct argp_state *state, struct tr_stats_args *a, const char *path,
+	bool html)
+{
+	const char *suffix = strrchr(path, '.');
+	bool is_html = suffix && !strcasecmp(suffix, ".html");
+
+	if (a->merge)
+		argp_error(state, "--merge and --html: one file is written");
+	if (html && !is_html)
+		argp_error(state, "--html: '%s' does not end in .html", path);
+	a->merge = path;
+	a->html = is_html;
 }
 
 static enum tr_stats_by parse_by(const struct argp_state *state, const char *text)
@@ -71,7 +89,7 @@ static void check_whole(const struct argp_state *state, const struct tr_stats_ar
 	if (suffixes)
 		argp_error(state, "--merge: '%s' ends in none of: %s", a->merge, suffixes);
 	if (a->merge && (a->compare || a->output != TR_STATS_TABLE))
-		argp_error(state, "--merge writes a file and prints nothing");
+		argp_error(state, "--merge and --html write a file and print nothing");
 	if (a->compare && a->n_path != 2)
 		argp_error(state, "--compare: %zu files, not 2", a->n_path);
 	if (a->compare && a->output == TR_STATS_MAP)
@@ -84,7 +102,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case KEY_MERGE:
-		a->merge = arg;
+	case KEY_HTML:
+		set_out(state, a, arg, key == KEY_HTML);
 		break;
 	case KEY_COMPARE:
 		a->compare = true;

@@ -71,9 +71,10 @@ static const struct {
 } forms[] = {
 	{ ".json", write_json },
 	{ ".csv", write_csv },
+	{ ".html", tr_stats_write_page },
 };
 
-#define SUFFIXES ".json .csv"
+#define SUFFIXES ".json .csv .html"
 
 static write_fn *find_form(const char *path)
 {
@@ -83,6 +84,11 @@ static write_fn *find_form(const char *path)
 		if (!strcasecmp(suffix, forms[i].suffix))
 			return forms[i].write;
 	return NULL;
+}
+
+bool tr_stats_is_csv(const char *path)
+{
+	return find_form(path) == write_csv;
 }
 
 const char *tr_stats_unknown_suffix(const char *path)
@@ -142,8 +148,25 @@ static int read_trace(struct tr_stats_file *file, unsigned n_expert, struct tr_e
 			     " complete tokens",
 			file->path, info.n_token);
 	rc = tr_trace_expert_stats(trace, &file->stats, err);
+	file->is_trace = true;
 	tr_trace_close(trace);
 	return rc;
+}
+
+int tr_stats_add_curves(struct tr_stats_file *file, unsigned n_expert, uint64_t ns,
+	struct tr_err *err)
+{
+	struct tr_miss_curves curves;
+	struct tr_trace *trace;
+	int rc = tr_trace_open(&trace, file->path, n_expert, err);
+
+	if (rc)
+		return rc;
+	rc = tr_trace_miss_curves(trace, ns, &curves, err);
+	tr_trace_close(trace);
+	if (!rc)
+		file->run = json_pack("{s:o}", "miss_curves", tr_stats_curves_json(&curves));
+	return rc == TR_E_NOENT ? 0 : rc;
 }
 
 static bool starts_with_brace(FILE *in)

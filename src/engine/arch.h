@@ -24,6 +24,7 @@ struct tr_arch_info {
 
 struct tr_foresee;
 struct tr_expert_counter;
+struct tr_timeline;
 
 /* What a forward pass works on; one per session. */
 struct tr_run {
@@ -34,6 +35,7 @@ struct tr_run {
 	const struct tr_catalog *catalog;
 	struct tr_trace_writer *trace; /* NULL: nothing is recorded */
 	struct tr_expert_counter *counter; /* NULL when the model has no routed experts */
+	struct tr_timeline *timeline; /* told what each stretch of a pass was; NULL: nobody */
 	uint32_t n_tok_max;	  /* tokens a call, at most */
 	uint32_t n_routed;	  /* n_used of the catalogue */
 	uint32_t *routing_ids;	  /* [n_layer][n_routed] of the last token */

@@ -315,6 +315,7 @@ static int open_counter(struct tr_engine *e, struct tr_err *err)
 		.n_expert = c->n_expert,
 		.n_used = c->n_used };
 	struct tr_stats tiers;
+	int rc;
 
 	if (!e->cache)
 		return 0;
@@ -323,7 +324,10 @@ static int open_counter(struct tr_engine *e, struct tr_err *err)
 	memcpy(shape.tier, tiers.tier, sizeof(shape.tier));
 	name_model(e, shape.model, sizeof(shape.model));
 	tr_model_fingerprint(e->setup.model, shape.fingerprint);
-	return tr_expert_counter_new(&e->counter, &shape, c, e->setup.n_promote > 0, err);
+	rc = tr_expert_counter_new(&e->counter, &shape, c, e->setup.n_promote > 0, err);
+	if (!rc && e->opts.timeline)
+		rc = tr_timeline_new(&e->timeline, shape.n_tier, &tr_clock_real, err);
+	return rc;
 }
 
 static void close_trace(struct tr_engine *e)
@@ -434,6 +438,7 @@ void tr_engine_close(struct tr_engine *e)
 	close_trace(e);
 	tr_foresee_free(e->foresee);
 	tr_expert_counter_free(e->counter);
+	tr_timeline_free(e->timeline);
 	tr_vram_tier_close(e->vram); /* holds what it copies from, so before the cache */
 	tr_guests_free(e->device.guests);
 	tr_gpu_experts_free(e->device.experts);
@@ -469,6 +474,18 @@ int tr_engine_expert_stats(const struct tr_engine *e, struct tr_expert_stats **o
 	memcpy((*out)->tier, now.tier, sizeof(now.tier));
 	tr_cache_unit_counts(e->cache, (*out)->loads, (*out)->evictions);
 	return 0;
+}
+
+void tr_engine_history(const struct tr_engine *e, struct tr_history *out)
+{
+	*out = (struct tr_history){ 0 };
+	if (e->timeline)
+		tr_timeline_history(e->timeline, out);
+}
+
+const struct tr_token_spans *tr_engine_token(const struct tr_engine *e, enum tr_token_kind kind)
+{
+	return e->timeline ? tr_timeline_token(e->timeline, kind) : NULL;
 }
 
 const struct tr_model *tr_engine_model(const struct tr_engine *e)

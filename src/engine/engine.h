@@ -11,6 +11,7 @@
 #include "engine/moe.h"
 #include "engine/plan.h"
 #include "engine/throttle.h"
+#include "engine/timeline.h"
 #include "engine/vram.h"
 #include "model/tokenizer.h"
 
@@ -38,6 +39,7 @@ struct tr_engine {
 	struct tr_trace_writer *trace; /* NULL: nothing is recorded */
 	struct tr_foresee *foresee; /* NULL without a predictor */
 	struct tr_expert_counter *counter; /* NULL when the model has no routed experts */
+	struct tr_timeline *timeline; /* NULL without opts.timeline, or routed experts */
 	struct tr_io_stats io_loaded; /* when the engine was open */
 	uint64_t load_ns;
 };
@@ -49,5 +51,14 @@ void tr_engine_tiers(const struct tr_engine *e, struct tr_stats *out);
 struct tr_trace_head tr_engine_trace_head(const struct tr_engine *e);
 /* What the engine knew of its experts at the start; tr_trace_units_fini frees it. */
 int tr_engine_trace_units(const struct tr_engine *e, struct tr_trace_units *out, struct tr_err *err);
+
+/* --- shares.c: what the run asked of its DRAM cache ------------------------------------------- */
+
+/* Experts that fit it. */
+uint64_t tr_engine_n_keep(const struct tr_engine *e);
+/* The requests of the run, as in tr_route_log_trace, for a replay; tr_trace_fini frees it. TR_E_NOENT
+ * when nothing was decoded. */
+int tr_engine_routes(const struct tr_engine *e, uint64_t max_request, struct tr_trace *out,
+	uint64_t *n_request, uint64_t *n_hit, struct tr_err *err);
 
 #endif

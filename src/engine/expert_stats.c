@@ -90,6 +90,7 @@ static size_t serving_tier(const struct tr_expert_counter *c, const struct tr_ha
 void tr_expert_counter_in_vram(struct tr_expert_counter *c, uint32_t unit, bool scan)
 {
 	(scan ? c->stats->prefill_hits : c->stats->hits)[c->vram_tier][unit]++;
+	c->served[c->vram_tier] += !scan;
 }
 
 void tr_expert_counter_acquired(struct tr_expert_counter *c, uint32_t moe_layer,
@@ -98,8 +99,12 @@ void tr_expert_counter_acquired(struct tr_expert_counter *c, uint32_t moe_layer,
 	struct tr_expert_stats *s = c->stats;
 	uint64_t **hits = scan ? s->prefill_hits : s->hits;
 
-	for (size_t i = 0; i < n; i++)
-		hits[serving_tier(c, &handles[i])][handles[i].id]++;
+	for (size_t i = 0; i < n; i++) {
+		size_t t = serving_tier(c, &handles[i]);
+
+		hits[t][handles[i].id]++;
+		c->served[t] += !scan;
+	}
 	tr_route_log_add(&c->log, moe_layer, c->catalog->moe_layers[moe_layer].first_unit, handles,
 		n, scan);
 }

@@ -22,6 +22,7 @@ struct tr_expert_counter {
 	uint64_t *last_use;	       /* [n_unit] decoded token that used it, from 1; 0: none */
 	uint64_t *n_token;	       /* [n_moe_layer] decoded tokens that were routed */
 	struct tr_lane_time lane[TR_MAX_TIER];
+	uint64_t served[TR_MAX_TIER]; /* uses by decoding: stats->hits of all units */
 	struct tr_route_log log;
 	size_t file_tier, vram_tier; /* indices into stats->tier; vram_tier n_tier: there is none */
 };

@@ -27,6 +27,7 @@
 #include "base/mem.h"
 #include "engine/expert_stats.h"
 #include "engine/throttle.h"
+#include "engine/timeline.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -74,6 +75,9 @@ struct tr_moe {
 	const struct tr_catalog *catalog;
 	struct tr_expert_counter *counter;
 	struct tr_throttle *throttle; /* NULL: none */
+	struct tr_timeline *timeline; /* NULL: none */
+	uint64_t asked_ns; /* before the set was asked for; of the timeline */
+	bool all_there;	   /* then */
 	uint32_t n_embd, n_used, n_tok_max;
 	size_t ff_stride, embd_stride; /* floats */
 	size_t hidden_bytes;
@@ -247,6 +251,11 @@ int tr_moe_use_device(struct tr_moe *m, const struct tr_moe_device *device, stru
 void tr_moe_throttle(struct tr_moe *m, struct tr_throttle *throttle)
 {
 	m->throttle = throttle;
+}
+
+void tr_moe_timeline(struct tr_moe *m, struct tr_timeline *timeline)
+{
+	m->timeline = timeline;
 }
 
 static bool is_guest(const struct tr_moe *m, uint32_t unit)
@@ -427,11 +436,13 @@ static int acquire_set(struct tr_moe *m, struct tr_err *err)
 		m->computed[i] = false;
 	}
 	m->n_queued = m->n_released = m->next_waiting = 0;
+	m->asked_ns = m->timeline ? tr_timeline_now(m->timeline) : 0;
 	if (!tr_cache_acquire(m->cache, m->ids, m->n_group, acquire_flags(m), m->handles) &&
 		m->n_group)
 		return tr_err_set(err, TR_E_BUSY, "layer %u: no expert slot is free",
 			m->layer->layer);
 	enqueue(m, TR_HANDLE_READY);
+	m->all_there = m->n_queued == m->n_group;
 	enqueue(m, TR_HANDLE_FAILED);
 	enqueue(m, TR_HANDLE_LOADING);
 	return 0;
@@ -657,6 +668,25 @@ static void hold_back(struct tr_moe *m, uint64_t start)
 	tr_throttle_wait(m->throttle, start, bytes);
 }
 
+/* What is ready has been multiplied. What arrived after the set was asked for has come from disk. */
+static void note_experts(struct tr_moe *m)
+{
+	uint32_t n[TR_MAX_TIER] = { 0 }, n_read = 0, layer = m->layer->layer;
+	uint64_t begin, end;
+
+	for (size_t i = 0; i < m->n_ready; i++) {
+		const struct tr_handle *h = &m->handles[m->ready[i]];
+		bool was_read = !m->all_there && !h->tier &&
+			tr_cache_read_time(m->cache, h, &begin, &end) &&
+			tr_timeline_read(m->timeline, layer, h->id - m->layer->first_unit, begin,
+				end, m->asked_ns);
+
+		n_read += was_read;
+		n[h->tier] += !was_read;
+	}
+	tr_timeline_experts(m->timeline, layer, n, n_read);
+}
+
 static void compute_ready(struct tr_moe *m)
 {
 	uint64_t n_ff = m->layer->rows[TR_PART_GATE], n_out = m->layer->rows[TR_PART_DOWN], start;
@@ -675,6 +705,8 @@ static void compute_ready(struct tr_moe *m)
 	if (m->counter && m->x->n_tok == 1)
 		tr_expert_counter_computed(m->counter, m->handles, m->ready, m->n_ready,
 			tr_now_ns(&tr_clock_real) - start);
+	if (tr_timeline_is_open(m->timeline))
+		note_experts(m);
 }
 
 /* --- the set ----------------------------------------------------------------------------------- */
@@ -754,6 +786,7 @@ static int compute_set(struct tr_moe *m, struct tr_err *err)
 			tr_cache_poll(m->cache, m->handles, m->n_group);
 		} else {
 			tr_cache_wait(m->cache, m->handles, m->n_group);
+			tr_lap(m->timeline, TR_SPAN_WAIT, m->layer->layer);
 		}
 	}
 	tr_cache_release(m->cache, m->handles, m->n_group);
@@ -778,6 +811,8 @@ int tr_moe_finish(struct tr_moe *m, struct tr_err *err)
 	struct tr_err why;
 
 	vram_rc = finish_vram(m, &why);
+	if (m->n_vram)
+		tr_lap(m->timeline, TR_SPAN_WAIT, m->layer->layer);
 	if (rc || !vram_rc)
 		return rc;
 	rc = tr_gpu_failed(m->device->gpu, vram_rc, &why);

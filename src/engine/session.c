@@ -30,6 +30,7 @@ static int alloc_run(struct tr_session *s, struct tr_err *err)
 	run->trace = e->trace;
 	run->foresee = e->foresee;
 	run->counter = e->counter;
+	run->timeline = e->timeline;
 	run->n_tok_max = e->opts.n_batch;
 	run->n_routed = e->setup.catalog->n_used;
 	n_routing = (size_t)info->n_layer * TR_MAX(run->n_routed, 1u);
@@ -49,6 +50,7 @@ static int alloc_run(struct tr_session *s, struct tr_err *err)
 			return rc;
 		if (e->throttle.memory)
 			tr_moe_throttle(run->moe, &s->e->throttle);
+		tr_moe_timeline(run->moe, run->timeline);
 	}
 	return e->setup.arch->scratch_new(&run->scratch, e->setup.am, run, err);
 }
@@ -112,10 +114,13 @@ static int end_step(struct tr_session *s, struct tr_err *err)
 
 	if (s->run.cache)
 		tr_cache_tick(s->run.cache);
+	tr_lap(s->run.timeline, TR_SPAN_COPY, s->e->setup.info.n_layer - 1);
 	if (s->run.trace)
 		tr_trace_write_step(s->run.trace);
 	if (s->e->vram)
 		rc = tr_vram_tier_tick(s->e->vram, &why);
+	if (s->run.timeline)
+		tr_timeline_end(s->run.timeline, s->e->counter->served);
 	if (!rc || !tr_gpu_failed(s->e->setup.gpu, rc, &why))
 		return 0;
 	if (err)
@@ -134,6 +139,8 @@ int tr_session_feed(struct tr_session *s, const int32_t *ids, size_t n, struct t
 	for (at = 0; at < n && !rc; at += len) {
 		len = TR_MIN(n - at, (size_t)o->n_batch);
 		start = tr_now_ns(&tr_clock_real);
+		if (s->run.timeline)
+			tr_timeline_begin(s->run.timeline, len);
 		rc = s->e->setup.arch->forward(s->e->setup.am, &s->run, ids + at, len, s->n_past,
 			at + len == n, err);
 		if (rc)

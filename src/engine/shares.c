@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static uint64_t n_keep(const struct tr_engine *e)
+uint64_t tr_engine_n_keep(const struct tr_engine *e)
 {
 	return TR_MIN(e->setup.dram_bytes / tr_cache_slot_bytes(e->cache),
 		(uint64_t)e->setup.catalog->n_unit);
@@ -39,30 +39,41 @@ static void leave_out_vram(const struct tr_engine *e, struct tr_trace_units *u)
 		u->n_hot = n;
 }
 
-int tr_engine_shares(const struct tr_engine *e, uint64_t max_request, struct tr_shares *out,
-	struct tr_err *err)
+int tr_engine_routes(const struct tr_engine *e, uint64_t max_request, struct tr_trace *out,
+	uint64_t *n_request, uint64_t *n_hit, struct tr_err *err)
 {
 	struct tr_trace_head head;
-	struct tr_trace t;
 	int rc;
 
-	*out = (struct tr_shares){ 0 };
 	if (!e->counter || !e->counter->log.n_request)
 		return tr_err_set(err, TR_E_NOENT, "nothing was decoded with the DRAM cache");
 	head = tr_engine_trace_head(e);
 	if (!head.layers)
 		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
-	rc = tr_route_log_trace(&e->counter->log, &head, max_request, &t, &out->n_request,
-		&out->n_hit, err);
+	rc = tr_route_log_trace(&e->counter->log, &head, max_request, out, n_request, n_hit, err);
 	if (rc)
 		return rc;
-	out->capacity = n_keep(e);
+	rc = tr_engine_trace_units(e, &out->units, err);
+	if (rc)
+		tr_trace_fini(out);
+	else
+		leave_out_vram(e, &out->units);
+	return rc;
+}
+
+int tr_engine_shares(const struct tr_engine *e, uint64_t max_request, struct tr_shares *out,
+	struct tr_err *err)
+{
+	struct tr_trace t;
+	int rc;
+
+	*out = (struct tr_shares){ 0 };
+	rc = tr_engine_routes(e, max_request, &t, &out->n_request, &out->n_hit, err);
+	if (rc)
+		return rc;
+	out->capacity = tr_engine_n_keep(e);
 	out->n_request_run = e->counter->log.n_request_run;
-	rc = tr_engine_trace_units(e, &t.units, err);
-	if (!rc)
-		leave_out_vram(e, &t.units);
-	if (!rc)
-		rc = replay_log(&t, out, err);
+	rc = replay_log(&t, out, err);
 	tr_trace_fini(&t);
 	return rc;
 }

@@ -22,6 +22,7 @@
 
 #include <argp.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,8 @@ struct repeat {
 	double decode_s;
 	double dram_reader;		 /* bytes per second, mean of before and after */
 	double disk_reader;		 /* 0: no expert came from disk in the warm-up */
+	double burst;			 /* experts that a layer missed, if any */
+	double burst_reader;		 /* bytes per second of as many at once; 0: as above */
 	struct tr_tier_stats dram, disk; /* while decoding */
 	struct device_count device;	 /* the same; zeros: not known */
 	uint64_t busy_ns;		 /* of which with a read in flight */
@@ -211,6 +214,26 @@ static int read_plainly(struct bench *b, struct repeat *r, bool disk, struct tr_
 	return bps > 0 ? 0 : TR_E_IO;
 }
 
+/* Experts that a layer had to read, among layers that had to read: with m of n_used in the mean of
+ * all layers, as if each were missed by chance. */
+static double experts_at_once(const struct bench *b, const struct tr_tier_stats *dram)
+{
+	double used = b->plan.n_expert_used;
+	double missed = (double)dram->misses / (double)TR_MAX(dram->hits + dram->misses, 1u);
+	double any = 1 - pow(1 - missed, used);
+
+	return any > 0 ? missed * used / any : 0;
+}
+
+static int read_in_bursts(struct bench *b, struct repeat *r, struct tr_err *err)
+{
+	r->burst = experts_at_once(b, &r->dram);
+	if (r->burst <= 0)
+		return 0;
+	r->burst_reader = reader_disk_bursts(b->disk, DISK_SECONDS, r->burst, err);
+	return r->burst_reader > 0 ? 0 : TR_E_IO;
+}
+
 static int timed_part(struct bench *b, struct repeat *r, bool disk, struct tr_err *err)
 {
 	const char *model = b->a->opts.model_path;
@@ -237,7 +260,9 @@ static int timed_part(struct bench *b, struct repeat *r, bool disk, struct tr_er
 	r->disk = tier_stats(b, "nvme");
 	subtract(&r->dram, &dram);
 	subtract(&r->disk, &nvme);
-	return rc ? rc : read_plainly(b, r, disk, err);
+	if (!rc)
+		rc = read_plainly(b, r, disk, err);
+	return rc || !disk ? rc : read_in_bursts(b, r, err);
 }
 
 static int run_repeat(struct bench *b, struct repeat *r, uint64_t seed, struct tr_err *err)
@@ -312,6 +337,10 @@ static json_t *repeat_json(const struct bench *b, const struct repeat *r)
 		put_real(o, "dram_reader_bytes_per_s", r->dram_reader);
 	if (r->disk_reader > 0)
 		put_real(o, "disk_reader_bytes_per_s", r->disk_reader);
+	if (r->burst_reader > 0) {
+		put_real(o, "burst_experts", r->burst);
+		put_real(o, "burst_reader_bytes_per_s", r->burst_reader);
+	}
 	return o;
 }
 

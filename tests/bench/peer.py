@@ -25,7 +25,11 @@ def _build(folder):
     env = dict(os.environ, CMAKE_ARGS="-DGGML_NATIVE=ON", PIP_DISABLE_PIP_VERSION_CHECK="1")
     pip = [os.path.join(folder, "bin", "python"), "-m", "pip", "install"]
     print(f"run: building {PACKAGE} in {folder}, see {log}", file=sys.stderr)
-    with open(log, "w", encoding="utf-8") as out:
+    try:
+        out = open(log, "w", encoding="utf-8")
+    except OSError as e:
+        sys.exit(f"run: {log}: {e.strerror}; choose another folder with --peer-venv")
+    with out:
         for command in ([sys.executable, "-m", "venv", folder],
                         pip + ["--no-binary", PACKAGE, PACKAGE]):
             if subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, env=env,

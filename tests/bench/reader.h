@@ -34,5 +34,7 @@ int reader_disk_open(struct reader_disk **r, const struct tr_model *model,
 void reader_disk_close(struct reader_disk *r);
 /* Reads for about so many seconds; bytes per second, or 0 with err set. */
 double reader_disk_pass(struct reader_disk *r, double seconds, struct tr_err *err);
+/* The same, n experts at once and nothing until all of them have arrived, 1 <= n <= n_expert. */
+double reader_disk_bursts(struct reader_disk *r, double seconds, double n, struct tr_err *err);
 
 #endif

@@ -111,8 +111,14 @@ void reader_disk_close(struct reader_disk *r)
 
 double reader_disk_pass(struct reader_disk *r, double seconds, struct tr_err *err)
 {
+	return reader_disk_bursts(r, seconds, 0, err);
+}
+
+double reader_disk_bursts(struct reader_disk *r, double seconds, double n, struct tr_err *err)
+{
 	double bytes_per_s;
 
+	r->cfg.burst = n;
 	r->cfg.seed += 2; /* other experts than the pass before */
 	if (tr_probe_disk(&r->cfg, (uint64_t)(seconds * 1e9), &bytes_per_s, err))
 		return 0;

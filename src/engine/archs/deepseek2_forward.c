@@ -7,6 +7,7 @@
 #include "engine/archs/deepseek2.h"
 #include "base/mem.h"
 #include "engine/foresee.h"
+#include "engine/timeline.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -123,6 +124,12 @@ struct chunk {
 	size_t n;
 	uint32_t pos;
 };
+
+/* What has been done since the last call of it. */
+static void lap(const struct chunk *c, enum tr_span_kind kind, uint32_t layer)
+{
+	tr_lap(c->run->timeline, kind, layer);
+}
 
 static void matmul(struct chunk *c, float *out, const struct tr_weight *w, struct tr_acts *x)
 {
@@ -245,9 +252,10 @@ static void look_ahead(struct chunk *c, uint32_t layer)
 	const struct ds2_scratch *s = c->s;
 	struct tr_routed routed = { s->ids, s->weights, s->router_work };
 
-	if (c->run->foresee && c->n == 1)
-		tr_foresee_look(c->run->foresee, c->run, layer,
-			c->d->layers[layer].moe ? &routed : NULL);
+	if (!c->run->foresee || c->n > 1)
+		return;
+	tr_foresee_look(c->run->foresee, c->run, layer, c->d->layers[layer].moe ? &routed : NULL);
+	lap(c, TR_SPAN_PREDICT, layer);
 }
 
 static int experts(struct chunk *c, uint32_t layer, struct tr_err *err)
@@ -257,12 +265,15 @@ static int experts(struct chunk *c, uint32_t layer, struct tr_err *err)
 	int rc;
 
 	route(c, layer);
+	lap(c, TR_SPAN_ROUTER, layer);
 	rc = tr_moe_begin(c->run->moe, layer, &s->acts_ffn, s->ids, err);
 	if (rc)
 		return rc;
+	lap(c, TR_SPAN_LOOKUP, layer);
 	look_ahead(c, layer);
 	if (l->ffn.gate.quant)
 		feed_forward(c, &l->ffn, &s->acts_ffn, s->shared);
+	lap(c, TR_SPAN_SHARED, layer);
 	rc = tr_moe_finish(c->run->moe, err);
 	if (rc)
 		return rc;
@@ -270,6 +281,7 @@ static int experts(struct chunk *c, uint32_t layer, struct tr_err *err)
 	if (l->ffn.gate.quant)
 		add(c, s->branch, s->shared);
 	add(c, s->h, s->branch);
+	lap(c, TR_SPAN_COMBINE, layer);
 	return 0;
 }
 
@@ -281,11 +293,13 @@ static int run_layer(struct chunk *c, uint32_t layer, struct tr_err *err)
 	attention(c, layer);
 	norm(c, s->x, s->h, l->ffn_norm, c->d->info.n_embd);
 	tr_acts_set(&s->acts_ffn, s->x, c->d->info.n_embd, c->n);
+	lap(c, TR_SPAN_ATTENTION, layer);
 	if (l->moe)
 		return experts(c, layer, err);
 	look_ahead(c, layer);
 	feed_forward(c, &l->ffn, &s->acts_ffn, s->branch);
 	add(c, s->h, s->branch);
+	lap(c, TR_SPAN_DENSE, layer);
 	return 0;
 }
 
@@ -299,6 +313,7 @@ static int logits(struct chunk *c, struct tr_err *err)
 	norm(c, s->x, last, d->out_norm, d->info.n_embd);
 	tr_acts_set(&s->acts, s->x, d->info.n_embd, 1);
 	matmul(c, c->run->logits, &d->head, &s->acts);
+	lap(c, TR_SPAN_HEAD, d->info.n_layer - 1);
 	if (!isfinite(c->run->ops.k->sum_squares(c->run->logits, d->info.n_vocab)))
 		return tr_err_set(err, TR_E_FORMAT,
 			"logits are not finite: the weights are broken or overflow float32");
@@ -317,6 +332,7 @@ int ds2_forward(const void *am, struct tr_run *run, const int32_t *ids, size_t n
 		tr_moe_expect(run->moe, 0, n);
 	embed(&c, ids);
 	tr_rope_table(&c.d->rope, pos, n, c.s->rope);
+	lap(&c, TR_SPAN_OTHER, 0);
 	for (layer = 0; layer < c.d->info.n_layer; layer++) {
 		rc = run_layer(&c, layer, err);
 		if (rc)
