@@ -269,7 +269,7 @@ static int open_guests(struct tr_engine *e, struct tr_err *err)
 		return 0;
 	rc = tr_guests_new(&e->device.guests, &cfg, err);
 	return rc ? rc : tr_guests_measure(e->device.guests, &e->ops, e->device.experts,
-				 s->info.n_embd, err);
+				 s->info.n_embd, e->opts.n_batch, err);
 }
 
 static int open_trace(struct tr_engine *e, const char *path, struct tr_err *err)

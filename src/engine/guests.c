@@ -196,7 +196,7 @@ void tr_guests_stats(const struct tr_guests *g, struct tr_guests_stats *out)
 
 /* --- what things cost ------------------------------------------------------------------------- */
 
-/* Tokens of the second measurement: enough that multiplying shows beside reading. */
+/* Tokens of the second measurement, at most: enough that multiplying shows beside reading. */
 #define N_TOKEN 32
 
 /* The CPU's experts lie in this much memory, so that no cache has them. */
@@ -210,6 +210,7 @@ struct measuring {
 	const struct tr_ops *ops;
 	struct tr_gpu_experts *experts;
 	const struct tr_moe_layer *layer;
+	uint32_t n_many;    /* tokens of the second measurement */
 	uint64_t bytes;	    /* of an expert */
 	size_t n_copy;	    /* of it in host */
 	uint8_t *host;	    /* zeros, which are weights like any others */
@@ -323,32 +324,33 @@ static int measure(struct measuring *m, struct tr_err *err)
 	if (!rc)
 		rc = device_time(m, 1, &one, err);
 	if (!rc)
-		rc = device_time(m, N_TOKEN, &many, err);
+		rc = device_time(m, m->n_many, &many, err);
 	if (rc)
 		return rc;
 	first = cpu_time(m, 1);
-	more = TR_MAX(cpu_time(m, N_TOKEN) - first, 0.0) / (N_TOKEN - 1);
+	more = TR_MAX(cpu_time(m, m->n_many) - first, 0.0) / (m->n_many - 1);
 	for (size_t t = 0; t < TR_MAX_TIER; t++)
 		c->cpu[t] = (struct tr_lane_cost){ first, more };
 	for (size_t t = 1; t < TR_MAX_TIER; t++)
 		c->cpu[t].first *= TR_SPEED_DRAM.bytes_per_s / TR_SPEED_PMEM.bytes_per_s;
 	c->link = link / bytes;
 	c->device.first = one / bytes;
-	c->device.more = TR_MAX(many - one, 0.0) / bytes / (N_TOKEN - 1);
+	c->device.more = TR_MAX(many - one, 0.0) / bytes / (m->n_many - 1);
 	m->g->is_measured = true;
 	return 0;
 }
 
 int tr_guests_measure(struct tr_guests *g, const struct tr_ops *ops, struct tr_gpu_experts *experts,
-	uint32_t n_embd, struct tr_err *err)
+	uint32_t n_embd, uint32_t n_tok_max, struct tr_err *err)
 {
 	struct measuring m = { .g = g, .ops = ops, .experts = experts, .layer = first_layer(g),
+		.n_many = TR_MIN(n_tok_max, (uint32_t)N_TOKEN),
 		.y_stride = tr_ops_stride(n_embd) };
 	uint64_t wide = 0;
 	void *y = NULL, *at;
 	int rc;
 
-	if (g->cfg.always || !m.layer)
+	if (g->cfg.always || !m.layer || m.n_many < 2)
 		return 0;
 	for (int p = 0; p < TR_N_PART; p++) {
 		m.bytes += m.layer->rows[p] * m.layer->row_bytes[p];

@@ -36,9 +36,10 @@ struct tr_guests_cfg {
 int tr_guests_new(struct tr_guests **guests, const struct tr_guests_cfg *cfg, struct tr_err *err);
 void tr_guests_free(struct tr_guests *guests);
 
-/* Measures what the decision needs, unless always: a fraction of a second. Before the first pick. */
+/* Measures what the decision needs, unless always: a fraction of a second. Before the first pick.
+ * experts is as it was made for batches of n_tok_max; those of one token fetch nothing. */
 int tr_guests_measure(struct tr_guests *guests, const struct tr_ops *ops,
-	struct tr_gpu_experts *experts, uint32_t n_embd, struct tr_err *err);
+	struct tr_gpu_experts *experts, uint32_t n_embd, uint32_t n_tok_max, struct tr_err *err);
 
 /* The set of a layer: n_tok_of[n_expert] tokens want each expert. Acquires those that pay. */
 void tr_guests_pick(struct tr_guests *guests, const struct tr_moe_layer *layer,
