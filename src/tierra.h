@@ -236,8 +236,14 @@ struct tr_plan {
 	char device[96];	  /* what computes beside the CPU; "": nothing */
 	uint64_t device_bytes;	  /* all its memory */
 	uint64_t device_free_bytes;
-	uint64_t vram_bytes;	  /* taken of it: scratch and the slots of tier "vram" */
+	uint64_t vram_bytes;	  /* taken of it: layers, scratch and the slots of tier "vram" */
 	uint64_t vram_scratch_bytes;
+	uint64_t vram_weight_bytes; /* of the layers that it computes */
+	uint64_t vram_kv_bytes;
+	uint32_t n_vram_layer;	  /* whose attention and router it computes */
+	uint32_t n_vram_ffn;	  /* of these, whose shared expert or dense network too */
+	bool vram_head;		  /* and the output matrix */
+	uint64_t vram_layer_bytes; /* scratch included, for all layers that it can compute */
 	size_t n_node;		  /* 0: nodes play no part */
 	struct tr_node_info node[TR_MAX_NODE];
 };

@@ -373,6 +373,34 @@ static int start_device(struct tr_engine *e, struct tr_err *err)
 	return s->gpu ? tr_gpu_start(s->gpu, s->vram_bytes, err) : 0;
 }
 
+static void close_layers(struct tr_engine *e)
+{
+	if (e->gpu_model)
+		e->setup.arch->gpu->close(e->gpu_model);
+	tr_gpu_kv_free(e->gpu_kv);
+	e->gpu_model = NULL;
+	e->gpu_kv = NULL;
+}
+
+/* Weights are attached: those of the layers that the plan has there go to the device. */
+static int open_layers(struct tr_engine *e, struct tr_err *err)
+{
+	const struct tr_setup *s = &e->setup;
+	struct tr_arch_gpu_cfg cfg = { s->gpu, &s->place, e->opts.n_batch, e->opts.n_ctx,
+		e->opts.kv_type };
+	struct tr_kv shape;
+	int rc;
+
+	tr_setup_say_place(s);
+	if (!tr_gpu_place_bytes(&s->place))
+		return 0;
+	shape = tr_kv_shape(e->opts.kv_type, s->info.n_layer, e->opts.n_ctx, s->info.kv_width);
+	rc = tr_gpu_kv_new(&e->gpu_kv, s->gpu, s->place.on[TR_GPU_ATTENTION], &shape, err);
+	if (!rc)
+		rc = s->arch->gpu->open(&e->gpu_model, s->am, &cfg, err);
+	return rc ? rc : tr_gpu_upload_end(s->gpu, err);
+}
+
 static int open_machinery(struct tr_engine *e, struct tr_err *err)
 {
 	struct tr_pool_cfg pool = { .pin = true, .spin_us = SPIN_US, .topo = e->setup.topo };
@@ -417,6 +445,7 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 		(rc = tr_resident_load(&e->resident, e->setup.model, e->io, e->files,
 			 &e->setup.topo, opts->progress, opts->progress_ctx, err)) ||
 		(rc = e->setup.arch->attach(e->setup.am, e->resident, err)) ||
+		(rc = open_layers(e, err)) ||
 		(rc = warm(e, err))) {
 		tr_engine_close(e);
 		return rc;
@@ -452,6 +481,7 @@ void tr_engine_close(struct tr_engine *e)
 	}
 	free(e->files);
 	free(e->files_paged);
+	close_layers(e);
 	tr_resident_free(e->resident);
 	tr_pool_free(e->pool);
 	tr_tokenizer_free(e->tok);

@@ -35,6 +35,8 @@ struct tr_engine {
 	struct tr_vram_tier *vram; /* NULL: none */
 	struct tr_moe_device device; /* what computes its experts */
 	struct tr_resident *resident;
+	void *gpu_model;	/* of the architecture; NULL: no layer is on the device */
+	struct tr_gpu_kv *gpu_kv; /* the same */
 	struct tr_cache *cache; /* NULL when the model has no routed experts */
 	struct tr_trace_writer *trace; /* NULL: nothing is recorded */
 	struct tr_foresee *foresee; /* NULL without a predictor */

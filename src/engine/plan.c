@@ -334,6 +334,13 @@ static void describe_device(struct tr_setup *s)
 	s->plan.device_bytes = s->gpu->info.mem_bytes;
 	s->plan.device_free_bytes = s->gpu->info.free_bytes;
 	s->plan.vram_bytes = s->vram_bytes;
+	s->plan.vram_scratch_bytes += s->place.scratch_bytes;
+	s->plan.vram_weight_bytes = s->place.weight_bytes;
+	s->plan.vram_kv_bytes = s->place.kv_bytes;
+	s->plan.n_vram_layer = s->place.n[TR_GPU_ATTENTION];
+	s->plan.n_vram_ffn = s->place.n[TR_GPU_FFN];
+	s->plan.vram_head = s->place.n[TR_GPU_HEAD];
+	s->plan.vram_layer_bytes = s->place.wanted_bytes;
 }
 
 static uint64_t share(const struct tr_topo *t, unsigned k, uint64_t bytes)
@@ -427,6 +434,7 @@ void tr_setup_close(struct tr_setup *s)
 	free(s->miss_cost);
 	free(s->hot);
 	tr_profile_close(&s->profile);
+	tr_gpu_place_free(&s->place);
 	tr_gpu_close(s->gpu);
 	tr_catalog_free(s->catalog);
 	tr_model_close(s->model);
