@@ -2,7 +2,8 @@
  * t_gpu_layers.c - layers on a device: where parts go, the bits of the CPU, waits of the host,
  * faults.
  *
- * The device is the host device, so this shows that the engine asks for the right operations in the
+ * The device is the host device unless TR_DEVICE names another; faults are the host device's in any
+ * case. So this shows that the engine asks for the right operations in the
  * right order. The demo model has 6 layers, the first of them dense.
  */
 #include "test.h"
@@ -10,6 +11,8 @@
 #include "engine/engine.h"
 
 #include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define N_LAYER	 6
 #define N_DENSE	 1
@@ -26,6 +29,14 @@ static const char *demo_path(void)
 
 	snprintf(path, sizeof(path), "%s/models/demo-q4_0.gguf", getenv("TR_SRCDIR"));
 	return path;
+}
+
+/* The device to test: TR_DEVICE, or the host device. */
+static const char *tested_device(void)
+{
+	const char *named = getenv("TR_DEVICE");
+
+	return named ? named : "host";
 }
 
 static struct tr_engine_opts demo(const char *device, const char *vram, unsigned n_batch)
@@ -214,7 +225,7 @@ static void a_device_gives_the_bits_of_the_cpu(void **state)
 		opts.kv_type = type[k];
 		want = run(&opts, N_PROMPT);
 		for (size_t i = 0; i < TR_ARRAY_LEN(batch); i++) {
-			opts = demo("host,threads=2", NULL, batch[i]);
+			opts = demo(tested_device(), NULL, batch[i]);
 			opts.kv_type = type[k];
 			got = run(&opts, N_PROMPT);
 			assert_memory_equal(got, want, sizeof(*got));
@@ -240,7 +251,7 @@ static void any_part_of_the_layers_gives_the_same_bits(void **state)
 
 		bytes += 64 << 10;
 		snprintf(vram, sizeof(vram), "%llu", (unsigned long long)bytes);
-		opts = demo("host", vram, 16);
+		opts = demo(tested_device(), vram, 16);
 		e = open_engine(&opts);
 		p = e->setup.place;
 		now = p.n[0] + p.n[1] + p.n[2];
@@ -266,7 +277,7 @@ static void sessions_that_take_turns_keep_their_own_rows(void **state)
 
 	(void)state;
 	for (int k = 0; k < 2; k++) {
-		struct tr_engine_opts opts = demo(k ? "host" : "none", NULL, 16);
+		struct tr_engine_opts opts = demo(k ? tested_device() : "none", NULL, 16);
 		struct tr_engine *e = open_engine(&opts);
 		struct tr_session *s[N_SESSION];
 		int32_t prompt[64];
@@ -300,7 +311,7 @@ static void sessions_that_take_turns_keep_their_own_rows(void **state)
 
 static void the_context_ends_where_it_does_without(void **state)
 {
-	struct tr_engine_opts opts = demo("host", NULL, 512);
+	struct tr_engine_opts opts = demo(tested_device(), NULL, 512);
 	struct tr_engine *e = open_engine(&opts);
 	struct tr_session *s = open_session(e);
 	int32_t prompt[N_CTX];
@@ -312,6 +323,48 @@ static void the_context_ends_where_it_does_without(void **state)
 	assert_err_has(&err, "the context of 400 tokens");
 	tr_session_free(s);
 	tr_engine_close(e);
+}
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+/* Pages of the tensor's bytes that the process has, of all that lie whole within it. */
+static size_t pages_of(const struct tr_engine *e, const char *name, size_t *all)
+{
+	const struct tr_tensor *t = tr_model_find(e->setup.model, "%s", name);
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)tr_resident_data(e->resident, t);
+	uintptr_t begin = TR_ALIGN_UP(at, page), end = TR_ALIGN_DOWN(at + t->bytes, page);
+	unsigned char here[4096];
+	size_t n = 0;
+
+	*all = begin < end ? (end - begin) / page : 0;
+	assert_true(*all && *all <= sizeof(here));
+	assert_int_equal(mincore((void *)begin, end - begin, here), 0);
+	for (size_t i = 0; i < *all; i++)
+		n += here[i] & 1;
+	return n;
+}
+
+static void memory_keeps_no_copy_unless_the_run_may_go_on_without_the_device(void **state)
+{
+	static const char *const moved[] = { "blk.1.attn_q_b.weight", "blk.1.attn_output.weight",
+		"blk.0.ffn_down.weight" };
+
+	(void)state;
+	for (int keep = 0; keep < 2; keep++) {
+		struct tr_engine_opts opts = demo(tested_device(), "0%", 16);
+		struct tr_engine *e;
+		size_t all, n;
+
+		opts.device_lost = keep ? "continue" : "stop";
+		e = open_engine(&opts);
+		for (size_t i = 0; i < TR_ARRAY_LEN(moved); i++) {
+			n = pages_of(e, moved[i], &all);
+			assert_int_equal(n, keep ? all : 0);
+		}
+		n = pages_of(e, "token_embd.weight", &all);
+		assert_int_equal(n, all);
+		tr_engine_close(e);
+	}
 }
 
 /* --- waits ------------------------------------------------------------------------------------ */
@@ -326,7 +379,7 @@ static uint64_t n_wait(struct tr_engine *e)
 
 static void the_host_waits_once_a_layer_with_experts(void **state)
 {
-	struct tr_engine_opts opts = demo("host", "0%", 512);
+	struct tr_engine_opts opts = demo(tested_device(), "0%", 512);
 	struct tr_engine *e = open_engine(&opts);
 	struct tr_session *s = open_session(e);
 	static const size_t n_tok[] = { 40, 1, 1 };
@@ -443,6 +496,8 @@ int main(void)
 		cmocka_unit_test(any_part_of_the_layers_gives_the_same_bits),
 		cmocka_unit_test(sessions_that_take_turns_keep_their_own_rows),
 		cmocka_unit_test(the_context_ends_where_it_does_without),
+		cmocka_unit_test(
+			memory_keeps_no_copy_unless_the_run_may_go_on_without_the_device),
 		cmocka_unit_test(the_host_waits_once_a_layer_with_experts),
 		cmocka_unit_test(a_device_lost_anywhere_is_an_error_and_no_more),
 		cmocka_unit_test(a_run_goes_on_by_the_cpu_with_the_same_bits),

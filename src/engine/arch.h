@@ -55,7 +55,8 @@ struct tr_arch_gpu_cfg {
 	const struct tr_gpu_place *place;
 	uint32_t n_tok_max;
 	uint32_t n_ctx;
-	enum tr_kv_type kv_type;
+	bool keep_copies;  /* of what goes there, in memory: the CPU may have to go on alone */
+	bool keep_routers; /* the CPU applies them ahead of time */
 };
 
 /* What it can run there. */
@@ -64,8 +65,8 @@ struct tr_arch_gpu_ops {
 	uint64_t (*weights)(const void *am, enum tr_gpu_part part, uint32_t layer);
 	uint64_t (*scratch_bytes)(const void *am, uint32_t n_tok_max, uint32_t n_ctx);
 	/* Weights are attached: cuts what the place has of them and the scratch from the arena and
-	 * queues the uploads (tr_gpu_upload_end is the caller's). */
-	int (*open)(void **gm, const void *am, const struct tr_arch_gpu_cfg *cfg,
+	 * queues the uploads (tr_gpu_upload_end is the caller's). What is there is given back here. */
+	int (*open)(void **gm, void *am, const struct tr_arch_gpu_cfg *cfg,
 		struct tr_err *err);
 	void (*close)(void *gm);
 };

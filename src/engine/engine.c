@@ -387,7 +387,7 @@ static int open_layers(struct tr_engine *e, struct tr_err *err)
 {
 	const struct tr_setup *s = &e->setup;
 	struct tr_arch_gpu_cfg cfg = { s->gpu, &s->place, e->opts.n_batch, e->opts.n_ctx,
-		e->opts.kv_type };
+		s->gpu && s->gpu->go_on, e->foresee != NULL };
 	struct tr_kv shape;
 	int rc;
 

@@ -1,7 +1,8 @@
 /*
  * deepseek2_gpu.c - what goes to the device, in bytes before weights are read and in fact after.
  *
- * All weights are one buffer, cut at multiples of 256 in the order of the layers; so is all
+ * What was uploaded is given back by the CPU, but for the table of embeddings, vectors, and what the
+ * configuration says. All weights are one buffer, cut at multiples of 256 in the order of the layers; so is all
  * scratch.
  */
 #include "engine/archs/deepseek2_gpu.h"
@@ -207,6 +208,7 @@ static uint64_t scratch_bytes(const void *am, uint32_t n_tok_max, uint32_t n_ctx
 /* Cuts the buffer of weights. rc is that of the first upload that failed. */
 struct cutter {
 	struct ds2_gpu *g;
+	struct ds2 *d;
 	uint64_t at;
 	int rc;
 	struct tr_err *err;
@@ -224,11 +226,38 @@ static void *upload(struct cutter *c, const void *src, uint64_t bytes)
 	return at;
 }
 
+/* Of what the CPU needs, too. */
 static struct tr_weight matrix(struct cutter *c, const struct tr_weight *w)
 {
 	struct tr_weight there = *w;
 
 	there.data = upload(c, w->data, w->rows * w->row_bytes);
+	return there;
+}
+
+/* Of what it does not need any more, unless it may have to go on alone. */
+static struct tr_weight moved(struct cutter *c, struct tr_weight *w)
+{
+	struct tr_weight there = matrix(c, w);
+
+	if (!c->g->cfg.keep_copies)
+		tr_resident_drop(w);
+	return there;
+}
+
+/* The same of a matrix that may have been made (split_kv_b), and then is in memory of its own. */
+static struct tr_weight moved_per_head(struct cutter *c, struct tr_weight *w, uint8_t **made)
+{
+	struct tr_weight there;
+
+	if (!*made)
+		return moved(c, w);
+	there = matrix(c, w);
+	if (!c->g->cfg.keep_copies) {
+		free(*made);
+		*made = NULL;
+		w->data = NULL;
+	}
 	return there;
 }
 
@@ -240,7 +269,7 @@ static const float *vector(struct cutter *c, const float *v, size_t n)
 static void upload_attention(struct cutter *c, uint32_t layer)
 {
 	const struct ds2 *d = c->g->d;
-	const struct ds2_layer *l = &d->layers[layer];
+	struct ds2_layer *l = &c->d->layers[layer];
 	struct ds2_gpu_layer *there = &c->g->layers[layer];
 
 	there->attn_norm = vector(c, l->attn_norm, d->info.n_embd);
@@ -248,29 +277,29 @@ static void upload_attention(struct cutter *c, uint32_t layer)
 	there->kv_a_norm = vector(c, l->kv_a_norm, d->mla.n_lat);
 	there->ffn_norm = vector(c, l->ffn_norm, d->info.n_embd);
 	there->bias = vector(c, l->bias, d->router.n_expert);
-	there->q_a = matrix(c, &l->q_a);
-	there->q = matrix(c, &l->q);
-	there->kv_a = matrix(c, &l->kv_a);
-	there->k_b = matrix(c, &l->k_b);
-	there->v_b = matrix(c, &l->v_b);
-	there->out = matrix(c, &l->out);
-	there->router = matrix(c, &l->router);
+	there->q_a = moved(c, &l->q_a);
+	there->q = moved(c, &l->q);
+	there->kv_a = moved(c, &l->kv_a);
+	there->k_b = moved_per_head(c, &l->k_b, &l->k_b_made);
+	there->v_b = moved_per_head(c, &l->v_b, &l->v_b_made);
+	there->out = moved(c, &l->out);
+	there->router = c->g->cfg.keep_routers ? matrix(c, &l->router) : moved(c, &l->router);
 }
 
 static void upload_ffn(struct cutter *c, uint32_t layer)
 {
-	const struct ds2_ffn *f = &c->g->d->layers[layer].ffn;
+	struct ds2_ffn *f = &c->d->layers[layer].ffn;
 	struct ds2_gpu_layer *there = &c->g->layers[layer];
 
-	there->gate = matrix(c, &f->gate);
-	there->up = matrix(c, &f->up);
-	there->down = matrix(c, &f->down);
+	there->gate = moved(c, &f->gate);
+	there->up = moved(c, &f->up);
+	there->down = moved(c, &f->down);
 }
 
-static int upload_all(struct ds2_gpu *g, struct tr_err *err)
+static int upload_all(struct ds2_gpu *g, struct ds2 *d, struct tr_err *err)
 {
 	const struct tr_gpu_place *p = g->cfg.place;
-	struct cutter c = { g, 0, 0, err };
+	struct cutter c = { g, d, 0, 0, err };
 	int rc = tr_buffer_new(
 		&g->weights, g->cfg.gpu->dev, p->weight_bytes, "resident weights", err);
 
@@ -283,8 +312,8 @@ static int upload_all(struct ds2_gpu *g, struct tr_err *err)
 			upload_ffn(&c, l);
 	}
 	if (p->on[TR_GPU_HEAD][0]) {
-		g->head.attn_norm = vector(&c, g->d->out_norm, g->d->info.n_embd);
-		g->head.out = matrix(&c, &g->d->head);
+		g->head.attn_norm = vector(&c, d->out_norm, d->info.n_embd);
+		g->head.out = d->head_t == d->embd_t ? matrix(&c, &d->head) : moved(&c, &d->head);
 	}
 	tr_assert(c.rc || c.at == p->weight_bytes);
 	return c.rc;
@@ -340,10 +369,10 @@ static void close_gpu(void *gm)
 }
 
 static int open_gpu(
-	void **gm, const void *am, const struct tr_arch_gpu_cfg *cfg, struct tr_err *err)
+	void **gm, void *am, const struct tr_arch_gpu_cfg *cfg, struct tr_err *err)
 {
 	struct ds2_gpu *g = tr_calloc(1, sizeof(*g));
-	const struct ds2 *d = am;
+	struct ds2 *d = am;
 	int rc;
 
 	if (!g)
@@ -355,7 +384,7 @@ static int open_gpu(
 	rc = g->layers ? make_room(g, err)
 		       : tr_err_set(err, TR_E_NOMEM, "weights for the device: out of memory");
 	if (!rc)
-		rc = upload_all(g, err);
+		rc = upload_all(g, d, err);
 	if (rc) {
 		close_gpu(g);
 		return rc;

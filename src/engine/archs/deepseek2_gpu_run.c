@@ -455,7 +455,7 @@ bool ds2_gpu_has_head(const struct ds2_chunk *c)
 {
 	const struct ds2_gpu *g = c->run->gpu_model;
 
-	return g && g->has_h && g->cfg.place->on[TR_GPU_HEAD][0];
+	return g && g->cfg.place->on[TR_GPU_HEAD][0];
 }
 
 int ds2_gpu_logits(struct ds2_chunk *c, struct tr_err *err)
@@ -463,9 +463,11 @@ int ds2_gpu_logits(struct ds2_chunk *c, struct tr_err *err)
 	struct work w = work_of(c, err);
 	struct ds2_gpu *g = w.g;
 	uint32_t n_embd = c->d->info.n_embd;
-	const float *last = g->h + (c->n - 1) * stride(n_embd);
 	size_t bytes = c->d->info.n_vocab * sizeof(float);
+	const float *last;
 
+	send_h(&w);
+	last = g->h + (c->n - 1) * stride(n_embd);
 	norm(&w, g->room.branch, last, g->head.attn_norm, n_embd, stride(n_embd), 1);
 	set_acts(&w, g->room.branch, n_embd);
 	matmul(&w, g->room.logits, &g->head.out, 1);
