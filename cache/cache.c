@@ -440,6 +440,21 @@ void tr_cache_release(struct tr_cache *c, struct tr_handle *handles, size_t n)
 	tr_mutex_unlock(&c->lock);
 }
 
+bool tr_cache_hold(struct tr_cache *c, uint32_t id, struct tr_handle *h)
+{
+	*h = (struct tr_handle){ .id = id };
+	look_in_stores(c, h);
+	if (h->state == TR_HANDLE_READY)
+		return true;
+	tr_mutex_lock(&c->lock);
+	if (c->entries.entry[id].state == TR_ENTRY_READY && !c->entries.entry[id].ahead) {
+		tr_entries_pin(&c->entries, id);
+		point_to_entry(c, h);
+	}
+	tr_mutex_unlock(&c->lock);
+	return h->state == TR_HANDLE_READY;
+}
+
 /* --- the rest --------------------------------------------------------------------------------- */
 
 int tr_cache_explain(struct tr_cache *c, const struct tr_handle *h, struct tr_err *err)

@@ -79,6 +79,10 @@ struct tr_cache_cfg {
 	uint32_t n_promote;	     /* copies from persistent memory a token, at most; 0: none */
 	tr_copy_fn *copy;	     /* makes them; NULL: the thread that calls */
 	void *copy_ctx;
+	/* Optional: a tier above has the unit now, so it is not brought in but by an acquire. Called by
+	 * the threads that call warm and stage. */
+	bool (*above)(void *ctx, uint32_t id);
+	void *above_ctx;
 	bool prefetch;		     /* reads ahead of need are allowed */
 	bool prefetch_auto;	     /* and switched off and on by the time of tokens */
 	double prefetch_waste;	     /* wasted reads per useful one, at most; 0: 0.2 */
@@ -127,6 +131,10 @@ size_t tr_cache_wait(struct tr_cache *cache, struct tr_handle *handles, size_t n
 /* Unpins; handles become NONE. Those that are NONE already are passed over. */
 void tr_cache_release(struct tr_cache *cache, struct tr_handle *handles, size_t n);
 
+/* Pins a unit to read its bytes, if it is READY in DRAM or in a store. That is no use: nothing is counted,
+ * and policies do not hear of it. False, and the handle NONE, when it is neither. */
+bool tr_cache_hold(struct tr_cache *cache, uint32_t id, struct tr_handle *handle);
+
 /* Why a FAILED handle failed: layer, expert, file, offset, error. Returns TR_E_IO. */
 int tr_cache_explain(struct tr_cache *cache, const struct tr_handle *handle, struct tr_err *err);
 
@@ -155,7 +163,7 @@ void tr_cache_hint(struct tr_cache *cache, uint32_t first_id, const float *p, si
 	uint32_t ahead);
 bool tr_cache_takes_hints(const struct tr_cache *cache);
 
-/* A token ends and no handle is held: policies decay, and of the units that it used in persistent memory
+/* A token ends and no handle is held but by tr_cache_hold: policies decay, and of the units that it used in persistent memory
  * those that earn it are copied. Returns when they are READY. */
 void tr_cache_tick(struct tr_cache *cache);
 /* A token was decoded in so many ns: says whether reading ahead pays. */

@@ -65,7 +65,8 @@ static int init_promote(struct tr_entries *t, struct tr_err *err)
 {
 	struct tr_promote_cfg cfg = { .n_id = t->cfg.n_id,
 		.n_max = TR_MIN(t->cfg.n_promote, t->cfg.n_slot),
-		.gain = t->cfg.miss_cost };
+		.gain = t->cfg.miss_cost,
+		.copy_cost = t->cfg.copy_cost };
 
 	if (uncached(t) || t->cfg.n_keep < t->cfg.n_slot)
 		cfg.n_max = 0;

@@ -45,6 +45,7 @@ struct tr_entries_cfg {
 	const uint32_t *hot;	/* the same: ids worth keeping, hottest first */
 	uint32_t n_hot;
 	uint32_t n_promote;	/* copies a token of what a lower tier serves in place */
+	double copy_cost;	/* of these: see promote.h; 0: of one from persistent memory */
 	const uint32_t *future; /* for the policy, as in policy.h; used by init only */
 	uint64_t n_future;
 	/* Optional: an entry that was ahead leaves DRAM without having been used. */

@@ -84,6 +84,11 @@ static inline bool tr_cache_is_in_file(const struct tr_cache *c, uint32_t id)
 	return !c->cfg.home || c->cfg.home[id] == TR_HOME_FILE;
 }
 
+static inline bool tr_cache_is_above(const struct tr_cache *c, uint32_t id)
+{
+	return c->cfg.above && c->cfg.above(c->cfg.above_ctx, id);
+}
+
 /* The load of the slot that its entry has. */
 static inline struct tr_load *tr_cache_load_of(struct tr_cache *c, uint32_t id)
 {

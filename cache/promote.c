@@ -20,6 +20,8 @@
 int tr_promote_init(struct tr_promote *p, const struct tr_promote_cfg *cfg)
 {
 	*p = (struct tr_promote){ .cfg = *cfg, .unit = 1 };
+	if (!(p->cfg.copy_cost > 0))
+		p->cfg.copy_cost = COPY_COST;
 	if (!cfg->n_max)
 		return 0;
 	p->uses = tr_calloc(cfg->n_id, sizeof(*p->uses));
@@ -66,7 +68,7 @@ static double worth(const struct tr_promote *p, uint32_t id)
 
 static double net(const struct tr_promote *p, uint32_t id)
 {
-	return worth(p, id) - COPY_COST * gain(p, id);
+	return worth(p, id) - p->cfg.copy_cost * gain(p, id);
 }
 
 bool tr_promote_pays(const struct tr_promote *p, uint32_t id, uint32_t victim)
@@ -78,6 +80,13 @@ static void withdraw(struct tr_promote *p, uint32_t i)
 {
 	p->is_offered[p->offered[i]] = false;
 	p->offered[i] = p->offered[--p->n_offered];
+}
+
+void tr_promote_filter(struct tr_promote *p, bool (*has)(void *ctx, uint32_t id), void *ctx)
+{
+	for (uint32_t i = p->n_offered; i-- > 0;)
+		if (!has || !has(ctx, p->offered[i]))
+			withdraw(p, i);
 }
 
 static bool is_before(const struct tr_promote *p, uint32_t a, uint32_t b)

@@ -21,6 +21,7 @@ struct tr_promote_cfg {
 	uint32_t n_id;
 	uint32_t n_max;	   /* copies a token; 0: none is ever made, and nothing is allocated */
 	const float *gain; /* [n_id] what a use saves in DRAM, in any unit; NULL: all 1. Outlives it */
+	double copy_cost;  /* what a copy takes, in uses saved; 0: from persistent memory to DRAM */
 };
 
 struct tr_promote {
@@ -40,6 +41,9 @@ void tr_promote_fini(struct tr_promote *p);
 void tr_promote_note_use(struct tr_promote *p, uint32_t id);
 /* It was served in place. */
 void tr_promote_offer(struct tr_promote *p, uint32_t id);
+
+/* Takes back the offers of this token that has() denies; NULL denies all. */
+void tr_promote_filter(struct tr_promote *p, bool (*has)(void *ctx, uint32_t id), void *ctx);
 
 /* A token ends: leaves in offered[] those that pay where a slot is free, in order, at most n_max. Returns
  * how many. */

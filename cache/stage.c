@@ -34,7 +34,8 @@ void tr_cache_stage(struct tr_cache *c, uint32_t first, uint32_t n)
 	for (uint32_t id = first; id < first + n; id++) {
 		uint32_t slot;
 
-		if (!tr_cache_is_in_file(c, id) || !tr_entries_stage(&c->entries, id))
+		if (!tr_cache_is_in_file(c, id) || tr_cache_is_above(c, id) ||
+			!tr_entries_stage(&c->entries, id))
 			continue;
 		slot = c->entries.stage[c->entries.n_staged - 1].slot;
 		tr_cache_read_into(c, slot, id, TR_IO_BACKGROUND);

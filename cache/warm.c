@@ -17,7 +17,8 @@ static uint32_t pick(const struct tr_cache *c, uint32_t *ids)
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < c->cfg.n_hot; i++)
-		if (c->entries.promote.cfg.n_max || tr_cache_is_in_file(c, c->cfg.hot[i]))
+		if (!tr_cache_is_above(c, c->cfg.hot[i]) &&
+			(c->entries.promote.cfg.n_max || tr_cache_is_in_file(c, c->cfg.hot[i])))
 			ids[n++] = c->cfg.hot[i];
 	return n;
 }

@@ -39,6 +39,7 @@ struct tr_device {
 	uint8_t *arena;
 	uint64_t arena_bytes;
 	struct tr_buffer *buffers; /* by offset, ascending */
+	uint64_t n_wait;	   /* see tr_device_info; changed atomically */
 };
 
 struct tr_stream {

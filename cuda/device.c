@@ -48,6 +48,7 @@ int tr_device_info(struct tr_device *dev, struct tr_device_info *info, struct tr
 {
 	memset(info, 0, sizeof(*info));
 	memcpy(info->name, dev->name, sizeof(info->name));
+	info->n_wait = __atomic_load_n(&dev->n_wait, __ATOMIC_RELAXED);
 	return dev->ops->info(dev, info, err);
 }
 
@@ -175,8 +176,14 @@ int tr_stream_fill(struct tr_stream *stream, void *dst, uint8_t byte, size_t byt
 	return stream->dev->ops->fill(stream, dst, byte, bytes, err);
 }
 
+static void count_wait(struct tr_device *dev)
+{
+	__atomic_fetch_add(&dev->n_wait, 1, __ATOMIC_RELAXED);
+}
+
 int tr_stream_sync(struct tr_stream *stream, struct tr_err *err)
 {
+	count_wait(stream->dev);
 	return stream->dev->ops->sync(stream, err);
 }
 
@@ -204,6 +211,7 @@ int tr_stream_wait(struct tr_stream *stream, struct tr_event *event, struct tr_e
 
 int tr_event_sync(struct tr_event *event, struct tr_err *err)
 {
+	count_wait(event->dev);
 	return event->dev->ops->event_sync(event, err);
 }
 
@@ -216,8 +224,6 @@ int tr_event_done(struct tr_event *event, struct tr_err *err)
 
 /* Limits of the kernels, which the host device keeps as well. */
 #define MAX_GRID_Y 65535
-#define MAX_MLA_WIDTH 1024
-#define MAX_EXPERT 2048
 
 static int too_many(const char *op, const char *what, uint64_t n, uint64_t limit, struct tr_err *err)
 {
@@ -302,7 +308,7 @@ static int check_kv_store(const struct tr_dop_kv_store *a, struct tr_err *err)
 
 static int check_mla(const struct tr_dop_mla *a, struct tr_err *err)
 {
-	int rc = too_many("mla", "values a position", a->n_lat + a->n_rot, MAX_MLA_WIDTH, err);
+	int rc = too_many("mla", "values a position", a->n_lat + a->n_rot, TR_DEVICE_MLA_WIDTH, err);
 
 	tr_assert(a->n_tok && a->n_tok_once);
 	return rc ? rc : too_many("mla", "tokens at once", a->n_tok_once, MAX_GRID_Y, err);
@@ -312,7 +318,7 @@ static int check_router(const struct tr_dop_router *a, struct tr_err *err)
 {
 	tr_assert(a->r.n_used <= a->r.n_expert && a->r.n_used <= TR_ROUTER_MAX_USED &&
 		a->r.n_group <= TR_ROUTER_MAX_GROUP);
-	return too_many("router", "experts", a->r.n_expert, MAX_EXPERT, err);
+	return too_many("router", "experts", a->r.n_expert, TR_DEVICE_N_EXPERT, err);
 }
 
 static int check_expert_ffn(const struct tr_dop_expert_ffn *a, struct tr_err *err)

@@ -43,6 +43,7 @@ struct tr_device_info {
 	uint64_t free_bytes;	/* that an arena could take now */
 	uint64_t copied_bytes;	/* between host and device so far; queued ones not counted */
 	uint64_t modelled_ns;	/* host,bw=: what these copies have to take */
+	uint64_t n_wait;	/* times that the host waited for a stream or an event */
 };
 
 int tr_device_info(struct tr_device *dev, struct tr_device_info *info, struct tr_err *err);
@@ -107,6 +108,10 @@ int tr_event_done(struct tr_event *event, struct tr_err *err);
 		struct tr_err *err);
 #include "cuda/ops.def"
 #undef TR_DOP
+
+/* Most values a position that mla takes, most experts that router does. */
+#define TR_DEVICE_MLA_WIDTH 1024
+#define TR_DEVICE_N_EXPERT  2048
 
 /* Whether matmul and expert_ffn take weights of this type; they refuse the others. */
 bool tr_device_has_quant(enum tr_quant_id quant);

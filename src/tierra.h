@@ -166,10 +166,16 @@ struct tr_engine_opts {
 	const char *cpu;	     /* "scalar", "avx2", "avx512"; default: the best there is */
 	const char *io;		     /* "uring", "threads", "sync"; default uring, else threads */
 	const char *dram;	     /* expert cache in DRAM; default: what memory allows */
-	const char *promote;	     /* copies from persistent memory to DRAM as a token ends: "off",
-				      * "on", or at most so many bytes, 100% being what a token uses;
-				      * default 10% */
-	const char *vram;	     /* expert cache in VRAM; must be 0 without CUDA */
+	const char *promote;	     /* copies from persistent memory to DRAM, and to VRAM, as a token
+				      * ends: "off", "on", or at most so many bytes each, 100% being
+				      * what a token uses; default 10% */
+	const char *device;	     /* "cuda:N", "host[,option=value...]", "none"; default none */
+	const char *vram;	     /* memory to take of the device: "auto", a size, or experts as a
+				      * percentage; default auto, or 0 without a device */
+	const char *device_fetch;    /* experts copied to the device for one layer of a prefill: "auto",
+				      * where it pays by costs measured at the start, "on" or "off";
+				      * default auto */
+	const char *device_lost;     /* when the device fails: "stop", or "continue" by CPU; default stop */
 	const char *const *pmem;     /* persistent memory: "PATH" or "PATH:SIZE" */
 	size_t n_pmem;
 	const char *policy;	     /* "NAME[,option=value...]" of the DRAM tier, or "./PATH.so[,...]";
@@ -196,10 +202,10 @@ TR_API const struct tr_tokenizer *tr_engine_tokenizer(const struct tr_engine *en
 TR_API unsigned tr_engine_n_ctx(const struct tr_engine *engine);
 
 /* What tr_engine_open would do with opts, without reading weights: who holds what. */
-#define TR_MAX_TIER 8
+#define TR_MAX_TIER 9
 
 struct tr_plan_tier {
-	char name[80];		 /* "dram", "pmem:/mnt/pmem0", "nvme" */
+	char name[80];		 /* "dram", "pmem:/mnt/pmem0", "vram", "nvme", in this order */
 	uint64_t capacity_bytes; /* 0: unlimited (the model file itself) */
 	uint64_t n_unit;	 /* experts whose home it is; for a cache: experts it can hold */
 	uint64_t bytes;
@@ -230,6 +236,17 @@ struct tr_plan {
 	uint32_t n_ctx;
 	size_t n_tier;
 	struct tr_plan_tier tier[TR_MAX_TIER];
+	char device[96];	  /* what computes beside the CPU; "": nothing */
+	uint64_t device_bytes;	  /* all its memory */
+	uint64_t device_free_bytes;
+	uint64_t vram_bytes;	  /* taken of it: layers, scratch and the slots of tier "vram" */
+	uint64_t vram_scratch_bytes;
+	uint64_t vram_weight_bytes; /* of the layers that it computes */
+	uint64_t vram_kv_bytes;
+	uint32_t n_vram_layer;	  /* whose attention and router it computes */
+	uint32_t n_vram_ffn;	  /* of these, whose shared expert or dense network too */
+	bool vram_head;		  /* and the output matrix */
+	uint64_t vram_layer_bytes; /* scratch included, for all layers that it can compute */
 	size_t n_node;		  /* 0: nodes play no part */
 	struct tr_node_info node[TR_MAX_NODE];
 };
@@ -304,6 +321,20 @@ struct tr_predictor_stats {
 	uint64_t token_ns;	/* of decoding, for comparison */
 };
 
+/* Copies to the VRAM tier; its uses are in its tr_tier_stats. */
+struct tr_vram_stats {
+	uint64_t warm_units;	/* before the first token */
+	uint64_t warm_bytes;
+	uint64_t copied_units;	/* while running */
+	uint64_t copied_bytes;
+	uint64_t late;		/* of these, not over as the token after theirs ended */
+	uint64_t evictions;
+	uint64_t fetched_units;	/* for one layer of a prefill, see opts.device_fetch */
+	uint64_t fetched_bytes;
+	uint64_t break_even;	/* tokens from which on an expert in DRAM by itself is done earlier by
+				 * fetching it; 0: never, or not measured */
+};
+
 struct tr_stats {
 	struct tr_prefetch_stats prefetch;
 	struct tr_predictor_stats predictor;
@@ -318,6 +349,9 @@ struct tr_stats {
 	uint64_t promoted_units;	/* copies from persistent memory to DRAM, made as tokens ended */
 	uint64_t promoted_bytes;
 	uint64_t promote_ns;	/* time they took */
+	char device[96];	/* what computes beside the CPU; "": nothing */
+	bool device_lost;	/* it failed, and the CPU went on alone */
+	struct tr_vram_stats vram;
 	uint64_t staged;	/* experts whose reads began a layer before a prefill asked */
 	uint64_t staged_used;	/* of which it asked for */
 	uint64_t io_busy_ns;	/* with at least one read in flight */

@@ -124,14 +124,23 @@ MODELS = {
 }
 
 
+def check_device(path, ids, want):
+    """Layers on a device give the CPU's bits, token by token and as a prompt."""
+    device = ["--kv", "f32", "--device", "host"]
+    assert ours(path, ids, "--all", *device).tobytes() == want.tobytes()
+    assert ours(path, ids, *device).tobytes() == want[-1].tobytes()
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_float_weights(tmp_path, name):
     shape = replace(Shape(), **MODELS[name])
     toy = Toy(shape)
     ids, want = clear_prompt(shape, toy.stored(), 12, N_TOKEN, CLEAR_EXACT)
-    got = ours(toy.write(tmp_path / "toy.gguf"), ids, "--all", "--kv", "f32")
+    path = toy.write(tmp_path / "toy.gguf")
+    got = ours(path, ids, "--all", "--kv", "f32")
     _, worst = distance(got, want)
     assert worst < EXACT
+    check_device(path, ids, got)
 
 
 def test_a_context_longer_than_a_chunk_of_attention(tmp_path):
@@ -185,7 +194,9 @@ def test_quantised_weights(tmp_path, name):
     toy = Toy(shape)
     weights = toy.stored()
     ids, want = clear_prompt(shape, weights, 9, N_TOKEN, CLEAR_ROUNDED)
-    got = ours(toy.write(tmp_path / "toy.gguf"), ids, "--all", "--kv", "f32")
+    path = toy.write(tmp_path / "toy.gguf")
+    got = ours(path, ids, "--all", "--kv", "f32")
+    check_device(path, ids, got)
     mean, _ = distance(got, want)
     assert np.median(mean) < ROUNDED
     rng = np.random.default_rng(1)

@@ -27,6 +27,8 @@ static const struct argp_option options[] = {
 	{ "threads", 't', "N", 0, "Threads", 0 },
 	{ "cpu", 'i', "NAME", 0, "Instruction set", 0 },
 	{ "dram", 'd', "SIZE", 0, "Expert cache in DRAM", 0 },
+	{ "device", 'g', "NAME", 0, "What computes beside the CPU", 0 },
+	{ "vram", 'v', "SIZE", 0, "Memory to take of it", 0 },
 	{ "policy", 'p', "NAME", 0, "Policy of the DRAM tier", 0 },
 	{ 0 },
 };
@@ -90,6 +92,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'd':
 		a->opts.dram = arg;
+		return 0;
+	case 'g':
+		a->opts.device = arg;
+		return 0;
+	case 'v':
+		a->opts.vram = arg;
 		return 0;
 	case 'p':
 		a->opts.policy = arg;

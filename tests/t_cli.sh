@@ -354,6 +354,70 @@ policy_by_tier()
 	says "no option 'share'"
 }
 
+device_and_vram()
+{
+	generate 0 -p "$prompt" -n 12 -q
+	mv "$dir/out" "$dir/text"
+	generate 0 -p "$prompt" -n 12 --dram 25% --device host --vram 30% \
+		--policy vram=lfuda,dram=lru
+	cmp "$dir/out" "$dir/text"
+	says "device   host ("
+	says "vram "
+	generate 2 -p x --device gpu
+	says "device 'gpu' is not known; there are none, cuda:N and host"
+	generate 1 -p x --vram 1G
+	says "--vram 1G: no device is named"
+	generate 1 -p x --device host,mem=64M --vram 65M
+	says "65.0 MiB asked for, device host"
+	generate 0 -p "$prompt" -n 12 --device host --vram 100K
+	says "100.0 KiB of device host"
+	says "hold no expert"
+	cmp "$dir/out" "$dir/text"
+	run 2 generate -m "$model" -p x --device host --device-fetch sometimes
+	says "--device-fetch: 'sometimes' is none of: auto on off"
+	run 2 generate -m "$model" -p x --device host --device-lost ignore
+	says "--device-lost: 'ignore' is none of: stop continue"
+}
+
+# The operation that fails is one of a token: the text is kept up to there.
+device_lost()
+{
+	generate 0 -p "$prompt" -n 20 -q --dram 25% --trace "$dir/lost.trace"
+	mv "$dir/out" "$dir/text"
+	set -- --profile "$dir/lost.trace" --dram 25% --vram 50%
+	generate 0 -p "$prompt" -n 20 "$@" --device host,fail=2000 --device-lost continue
+	cmp "$dir/out" "$dir/text"
+	says "operation 2000 ("
+	says "going on with the CPU alone"
+	says "; lost"
+	generate 1 -p "$prompt" -n 20 "$@" --device host,fail=2000
+	says "the device is lost"
+	test -s "$dir/out"
+	head -c "$(wc -c <"$dir/out")" "$dir/text" | cmp - "$dir/out"
+	generate 1 -p "$prompt" -n 20 "$@" --device host,fail=7 --device-lost continue
+	says "operation 7 (" # while loading, there is nothing to go on with
+}
+
+device_in_json()
+{
+	generate 0 -p "$prompt" -n 12 --dram 25% --device host --vram 30% --output json
+	json 'j["device"]["name"].startswith("host") and not j["device"]["lost"]'
+	json '[t["name"] for t in j["tiers"]] == ["dram", "vram", "nvme"]'
+	json 'j["tiers"][1]["used_bytes"] <= j["tiers"][1]["capacity_bytes"]'
+	json 'j["tiers"][1]["misses"] == j["tiers"][0]["hits"] + j["tiers"][0]["misses"]'
+	generate 0 -p "$prompt" -n 12 --dram 25% --output json
+	json 'j["device"] is None'
+	run 0 inspect "$model" --device host --vram 30% --json
+	json 'j["plan"]["device"]["slot_bytes"] == j["plan"]["tiers"][1]["bytes"] > 0'
+	json 'j["plan"]["device"]["scratch_bytes"] > 0 and j["plan"]["device"]["vram_bytes"] == sum(
+		j["plan"]["device"][k] for k in
+		("slot_bytes", "scratch_bytes", "weight_bytes", "kv_bytes"))'
+	json 'sum(t["n_unit"] for t in j["plan"]["tiers"] if t["name"] == "nvme") == 320'
+	run 0 inspect "$model" --device host --vram 30%
+	grep -q "^device host" "$dir/out"
+	grep -q "expert slots" "$dir/out"
+}
+
 test_that "an unknown command lists the commands" unknown_command
 test_that "usage errors name the option" usage_errors
 policy_from_a_shared_object()
@@ -368,6 +432,9 @@ policy_from_a_shared_object()
 
 test_that "a policy is loaded from a shared object" policy_from_a_shared_object
 test_that "each tier may have a policy of its own" policy_by_tier
+test_that "experts in the memory of a device change no text" device_and_vram
+test_that "a lost device ends the run or leaves it to the CPU" device_lost
+with_python "device and VRAM are in the JSON" device_in_json
 test_that "an unknown policy lists the policies" unknown_policy
 test_that "missing and broken files are named" missing_files
 test_that "a prompt longer than the context is told with both numbers" prompt_too_long

@@ -3,7 +3,7 @@
  *
  * One run with everything in DRAM, one thread and scalar kernels gives ids and the bits of the last
  * logits. Every other setting must give the same: tier sizes, persistent memory, policies, I/O
- * methods, prefill chunks, threads, instruction sets. The model is the demo model, and the same model
+ * methods, prefill chunks, threads, instruction sets, layers on a device. The model is the demo model, and the same model
  * with the gate of its experts as Q8_0, up as F16 and down as Q8_0, which this test writes.
  */
 #include "test.h"
@@ -125,6 +125,70 @@ static const struct {
 	{ "dram=1G", { "slow DRAM", "avx2", "threads", "50%", NULL, "lru", 2, 1, NULL, NULL, 0 } },
 };
 
+/* Experts in the memory of a device, which computes them while the CPU computes the others; lost: what it
+ * does when it fails. */
+static const struct on_device {
+	const char *device, *vram, *lost;
+	bool warm; /* begins with the hot experts of the base run */
+	struct setting setting;
+} on_device[] = {
+	{ "host", "0", NULL, false, { "vram 0", "avx2", "uring", "25%", NULL, "lru", 2, 16, NULL,
+					    NULL, 0 } },
+	{ "host", "10%", NULL, false, { "vram 10%", "avx2", "uring", "25%", NULL, "lru", 2, 16, NULL,
+					      NULL, 0 } },
+	{ "host", "50%", NULL, false, { "vram 50%", "avx512", "uring", "50%", NULL,
+					      "vram=lfuda,dram=foresight", 2, 1, NULL, NULL, 0 } },
+	{ "host", "100%", NULL, false, { "vram 100%", "avx2", "threads", "100%", NULL, "foresight", 2,
+					       16, NULL, NULL, 0 } },
+	{ "host", "10%", NULL, true, { "vram 10%, warm", "avx2", "uring", "10%", NULL,
+					     "vram=lru,dram=lru", 1, 16, NULL, NULL, 0 } },
+	{ "host", "50%", NULL, true, { "vram 50%, warm", "avx512", "sync", "25%", NULL, "lru", 2, 7,
+					     NULL, NULL, 0 } },
+	{ "host", "100%", NULL, true, { "vram 100%, warm", "avx2", "uring", "0", NULL, "lru", 2, 40,
+					      NULL, NULL, 0 } },
+	{ "host", "auto", NULL, true, { "vram auto, warm", "scalar", "uring", "0", NULL, "none", 2, 3,
+					      NULL, NULL, 0 } },
+	{ "host,threads=2", "30%", NULL, true, { "vram 30%, pmem", "avx2", "uring", "10%", "50%",
+						       "lfu", 3, 16, "gate", "on", 1 } },
+	{ "host", "20%", NULL, false, { "fetched", "avx2", "uring", "100%", NULL, "lru", 2, 16, NULL,
+					      NULL, 0 } },
+	{ "host,threads=2", "20%", NULL, true, { "fetched, pmem", "avx512", "threads", "40%", "50%",
+						       "foresight", 2, 40, NULL, NULL, 0 } },
+	{ "host,bw=30M", "30%", NULL, false, { "vram, slow link", "avx2", "uring", "25%", NULL, "lru",
+						     2, 16, NULL, NULL, 0 } },
+	{ "host", "30%", NULL, true, { "vram=none", "avx2", "uring", "25%", NULL,
+					     "dram=lru,vram=none", 2, 16, NULL, NULL, 0 } },
+	/* Weights of layers take 90 operations, what is warm 3 each: 480 of half of all, 783 of all. A
+	 * pass takes some 190. */
+	{ "host,fail=660", "50%", "continue", true, { "lost at once", "avx2", "uring", "50%", NULL,
+							    "lru", 2, 1, NULL, NULL, 0 } },
+	{ "host,fail=700", "50%", "continue", true, { "lost a step later", "avx512", "uring", "25%",
+							    NULL, "lru", 2, 16, NULL, NULL, 0 } },
+	{ "host,fail=1200", "50%", "continue", true, { "lost later", "avx2", "uring", "10%", "33%",
+							    "lfu", 2, 16, "gate", "on", 0 } },
+	{ "host,fail=450", "20%", "continue", true, { "fetched, lost", "avx2", "uring", "100%", NULL,
+							    "lru", 2, 16, NULL, NULL, 0 } },
+	{ "host,fail=1300", "100%", "continue", true, { "lost with all of it", "avx2", "uring", "0",
+							     NULL, "lru", 2, 16, NULL, NULL, 0 } },
+};
+
+/* Layers that a device computes, all or as many as fit, and experts beside them or not. */
+static const struct on_device layers_on_device[] = {
+	{ "host", "0%", NULL, false, { "device", "avx2", "uring", "25%", NULL, "lru", 2, 16, NULL, NULL, 0 } },
+	{ "host", "0%", NULL, false, { "device, chunks of 1", "avx512", "sync", "25%", NULL, "lru", 2, 1, NULL,
+				NULL, 0 } },
+	{ "host,threads=2", "0%", NULL, false, { "device, dram 0", "scalar", "uring", "0", NULL, "lru", 1, 7, NULL,
+					  NULL, 0 } },
+	{ "host", "1100K", NULL, false, { "device, some layers", "avx2", "uring", "25%", NULL, "lru", 2, 16, NULL,
+				   NULL, 0 } },
+	{ "host", "0%", NULL, false, { "device, ahead", "avx2", "uring", "10%", "33%", "lru", 2, 16, "gate",
+				"on,waste=1000", 0 } },
+	{ "host", "1100K", NULL, false, { "some, ahead", "avx2", "uring", "10%", "33%", "lru", 2, 1, "gate",
+				   "on,waste=1000", 0 } },
+	{ "host", "0%", NULL, false, { "device, foresight", "avx512", "threads", "12%", NULL, "foresight", 2, 16,
+				"blend", "on", 0 } },
+};
+
 static char work_dir[4096];
 static char base_trace[4200];
 
@@ -149,12 +213,22 @@ static int32_t argmax(const float *x, size_t n)
 	return (int32_t)at;
 }
 
+/* The device that TR_DEVICE names takes the place of the host device, but where that has options: those are
+ * not a GPU's. */
+static const char *device_of(const struct on_device *on)
+{
+	const char *named = getenv("TR_DEVICE");
+
+	return named && !strcmp(on->device, "host") ? named : on->device;
+}
+
 /* What a run has beside its setting; NULL: nothing. */
 struct beside {
 	const char *trace;   /* to record */
 	const char *profile; /* to begin with */
 	const char *numa;
 	const char *throttle;
+	const struct on_device *device;
 };
 
 static void run(const char *model, const struct setting *st, struct beside beside,
@@ -174,6 +248,12 @@ static void run(const char *model, const struct setting *st, struct beside besid
 	size_t n_vocab, i;
 	const float *logits;
 
+	if (beside.device) {
+		opts.device = device_of(beside.device);
+		opts.vram = beside.device->vram;
+		opts.device_lost = beside.device->lost;
+		opts.device_fetch = strncmp(st->name, "fetched", 7) ? "off" : "on";
+	}
 	if (st->pmem) {
 		snprintf(pmem, sizeof(pmem), "%s:%s", work_dir, st->pmem);
 		opts.pmem = pmem_list;
@@ -258,6 +338,44 @@ static void check_stats(const struct setting *st, const struct tr_stats *stats)
 		assert_true(dram->hits > 0 && stats->evictions == 0);
 }
 
+/* What there is of VRAM was used, unless nothing may be there or it was lost before. */
+static void check_device(const struct on_device *on, const struct tr_stats *s)
+{
+	const struct tr_tier_stats *vram = &s->tier[s->n_tier - 2];
+	bool none = strstr(on->setting.policy, "vram=none"), lost = on->lost != NULL;
+
+	assert_int_equal(s->device_lost, lost);
+	assert_int_equal(strncmp(s->device, device_of(on), 4), 0);
+	if (strchr(on->vram, 'K')) /* some layers, and experts if there is room left */
+		return;
+	if (on->vram[0] == '0') {
+		assert_string_not_equal(vram->name, "vram");
+		return;
+	}
+	assert_string_equal(vram->name, "vram");
+	assert_true(vram->used_bytes <= vram->capacity_bytes);
+	assert_int_equal(s->vram.warm_units > 0, on->warm && !none);
+	assert_int_equal(s->vram.fetched_units > 0, !strncmp(on->setting.name, "fetched", 7));
+	if (on->warm)
+		assert_int_equal(vram->hits > 0, !none);
+	if (lost)
+		return;
+	assert_int_equal(vram->misses, s->tier[0].hits + s->tier[0].misses);
+	if (!on->warm)	/* a copy that was begun has ended or is late */
+		assert_true(s->vram.copied_units + s->vram.late > 0);
+}
+
+static void check_setting(const struct setting *st, const struct beside *beside,
+	const struct tr_stats *stats)
+{
+	if (beside->device) {
+		check_device(beside->device, stats);
+		return;
+	}
+	check_stats(st, stats);
+	assert_int_equal(stats->warm_units > 0, beside->profile && strcmp(st->policy, "none"));
+}
+
 static void run_same(const char *model, const struct setting *row, struct beside beside,
 	const struct result *want)
 {
@@ -269,8 +387,7 @@ static void run_same(const char *model, const struct setting *row, struct beside
 		fail_msg("%s: token ids differ", st.name);
 	if (got.logits_hash != want->logits_hash)
 		fail_msg("%s: the bits of the logits differ", st.name);
-	check_stats(&st, &got.stats);
-	assert_int_equal(got.stats.warm_units > 0, beside.profile && strcmp(st.policy, "none"));
+	check_setting(&st, &beside, &got.stats);
 }
 
 static bool is_node(const char *numa)
@@ -286,6 +403,24 @@ static bool has_nodes(void)
 	return all.node[0].id == 0;
 }
 
+static void run_below(const char *model, const struct result *want)
+{
+	size_t i;
+
+	for (i = 0; i < TR_ARRAY_LEN(settings); i++)
+		run_same(model, &settings[i], (struct beside){ 0 }, want);
+	for (i = 0; i < TR_ARRAY_LEN(warm_settings); i++)
+		run_same(model, &warm_settings[i], (struct beside){ .profile = base_trace }, want);
+	for (i = 0; i < TR_ARRAY_LEN(on_nodes); i++)
+		if (!is_node(on_nodes[i].numa) || has_nodes())
+			run_same(model, &on_nodes[i].setting,
+				(struct beside){ .numa = on_nodes[i].numa }, want);
+	for (i = 0; i < TR_ARRAY_LEN(throttled); i++)
+		run_same(model, &throttled[i].setting,
+			(struct beside){ .throttle = throttled[i].throttle }, want);
+}
+
+/* With TR_DEVICE only what a device takes part in. */
 static void run_matrix(const char *model)
 {
 	static const struct setting base = { "base", "scalar", "sync", "100%", NULL, "lru", 1, 16,
@@ -294,17 +429,15 @@ static void run_matrix(const char *model)
 	size_t i;
 
 	run(model, &base, (struct beside){ .trace = base_trace }, &want);
-	for (i = 0; i < TR_ARRAY_LEN(settings); i++)
-		run_same(model, &settings[i], (struct beside){ 0 }, &want);
-	for (i = 0; i < TR_ARRAY_LEN(warm_settings); i++)
-		run_same(model, &warm_settings[i], (struct beside){ .profile = base_trace }, &want);
-	for (i = 0; i < TR_ARRAY_LEN(on_nodes); i++)
-		if (!is_node(on_nodes[i].numa) || has_nodes())
-			run_same(model, &on_nodes[i].setting,
-				(struct beside){ .numa = on_nodes[i].numa }, &want);
-	for (i = 0; i < TR_ARRAY_LEN(throttled); i++)
-		run_same(model, &throttled[i].setting,
-			(struct beside){ .throttle = throttled[i].throttle }, &want);
+	if (!getenv("TR_DEVICE"))
+		run_below(model, &want);
+	for (i = 0; i < TR_ARRAY_LEN(on_device); i++)
+		run_same(model, &on_device[i].setting,
+			(struct beside){ .device = &on_device[i],
+				.profile = on_device[i].warm ? base_trace : NULL }, &want);
+	for (i = 0; i < TR_ARRAY_LEN(layers_on_device); i++)
+		run_same(model, &layers_on_device[i].setting,
+			(struct beside){ .device = &layers_on_device[i] }, &want);
 }
 
 static char *demo_path(void)

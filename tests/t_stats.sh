@@ -81,6 +81,9 @@ counts_add_up_everywhere()
 	counts_add_up --dram 25% --policy none
 	counts_add_up --dram 25% --predictor gate --prefetch on,waste=1000
 	counts_add_up --dram 10% --pmem "$dir/pmem:6M"
+	counts_add_up --dram 10% --device host --vram 30%
+	counts_add_up --dram 0 --profile "$dir/run.trace" --device host --vram 60%
+	holds 'sum(by_tier(j, "hits", "vram")) > 0' "$dir/run.json"
 }
 
 # The same requests: an lru run has all of what lru has, and a replay of the trace agrees.
@@ -372,7 +375,7 @@ bad_files_are_refused()
 	bad 'j["layers"][2]["layer"] = 1' 'layers[2].layer is 1 after 2'
 	bad 'j["layers"][2]["hits"]["dram"] = [1]' 'layers[2].dram has 1 numbers, not 64'
 	bad 'j["layers"][0]["reuse"][0] = 1 << 40' 'layers[0].reuse counts'
-	bad 'j["tiers"] = 9 * j["tiers"]' 'tiers: at most 8'
+	bad 'j["tiers"] = 9 * j["tiers"]' 'tiers: at most 9'
 	bad 'j["layers"] = 5' 'layers has 0 entries'
 	echo '{ "format": ' >"$dir/bad.json"
 	run 1 stats "$dir/bad.json"

@@ -15,6 +15,9 @@ enum {
 	KEY_IO,
 	KEY_DRAM,
 	KEY_PMEM,
+	KEY_DEVICE,
+	KEY_DEVICE_FETCH,
+	KEY_DEVICE_LOST,
 	KEY_VRAM,
 	KEY_KV,
 	KEY_BATCH,
@@ -46,10 +49,20 @@ static const struct argp_option options[] = {
 	{ "pmem-threads", KEY_PMEM_THREADS, "N", 0,
 		"threads that read persistent memory at a time (default: all)", 2 },
 	{ "promote", KEY_PROMOTE, "off|on|SIZE", 0,
-		"copy what is used often from persistent memory to DRAM as a token ends, at most SIZE "
-		"each time (default 10% of what a token uses)",
+		"copy what is used often from persistent memory to DRAM, and to VRAM, as a token ends, at "
+		"most SIZE each (default 10% of what a token uses)",
 		2 },
-	{ "vram", KEY_VRAM, "SIZE", 0, "GPU memory for experts (0 without CUDA)", 2 },
+	{ "device", KEY_DEVICE, "cuda:N|host|none", 0,
+		"what computes beside the CPU: a GPU, or threads that stand in for one (default none)", 2 },
+	{ "device-fetch", KEY_DEVICE_FETCH, "auto|on|off", 0,
+		"copy experts to the device for one layer of a prefill; auto: where that pays (default auto)",
+		2 },
+	{ "device-lost", KEY_DEVICE_LOST, "stop|continue", 0,
+		"when the device fails: end the run, its text kept, or go on by CPU (default stop)", 2 },
+	{ "vram", KEY_VRAM, "auto|SIZE", 0,
+		"memory to take of the device, or its experts as 25% of all (default: what is free, less "
+		"an eighth of the device or 512M)",
+		2 },
 	{ "policy", KEY_POLICY, "[TIER=]NAME[,OPTION=VALUE]", 0,
 		"order of eviction, see `tierra policies`, or a path to a shared object with one "
 		"(default foresight); by tier: dram=NAME,vram=NAME",
@@ -174,6 +187,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_DRAM:
 		o->dram = arg;
+		break;
+	case KEY_DEVICE:
+		o->device = arg;
+		break;
+	case KEY_DEVICE_FETCH:
+		o->device_fetch = choice(state, "--device-fetch", arg, "auto on off");
+		break;
+	case KEY_DEVICE_LOST:
+		o->device_lost = choice(state, "--device-lost", arg, "stop continue");
 		break;
 	case KEY_VRAM:
 		o->vram = arg;

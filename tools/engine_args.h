@@ -6,7 +6,7 @@
 
 #include <argp.h>
 
-#define TR_MAX_PMEM (TR_MAX_TIER - 2) /* DRAM and the model file are tiers too */
+#define TR_MAX_PMEM (TR_MAX_TIER - 3) /* DRAM, VRAM and the model file are tiers too */
 
 struct tr_engine_args {
 	struct tr_engine_opts opts; /* strings point into argv */

@@ -218,6 +218,27 @@ static void print_nodes(const struct tr_plan *p, FILE *out)
 	tr_table_fini(&t);
 }
 
+static void print_device(const struct tr_plan *p, FILE *out)
+{
+	uint64_t slots = p->vram_bytes - p->vram_scratch_bytes - p->vram_weight_bytes -
+		p->vram_kv_bytes;
+	char layers[64];
+
+	if (!p->device[0])
+		return;
+	fprintf(out, "\ndevice %s\n", p->device);
+	print_size(out, "memory", p->device_bytes);
+	print_size(out, "of which free", p->device_free_bytes);
+	print_size(out, "for all layers", p->vram_layer_bytes);
+	print_size(out, "to be taken", p->vram_bytes);
+	snprintf(layers, sizeof(layers), "  %" PRIu32 " layers, %" PRIu32 " ffn%s", p->n_vram_layer,
+		p->n_vram_ffn, p->vram_head ? ", head" : "");
+	print_size(out, layers, p->vram_weight_bytes);
+	print_size(out, "  KV cache", p->vram_kv_bytes);
+	print_size(out, "  scratch", p->vram_scratch_bytes);
+	print_size(out, "  expert slots", slots);
+}
+
 void tr_inspect_print_plan(const struct tr_inspect *in, FILE *out)
 {
 	static const char *const head[] = { "tier", ">capacity", ">experts", ">their size" };
@@ -238,6 +259,7 @@ void tr_inspect_print_plan(const struct tr_inspect *in, FILE *out)
 	fputs("\ntiers (a cache holds copies; the others are homes)\n", out);
 	tr_table_print(&t, out, "  ");
 	tr_table_fini(&t);
+	print_device(p, out);
 	if (p->n_node)
 		print_nodes(p, out);
 }

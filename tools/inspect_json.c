@@ -98,16 +98,32 @@ static json_t *json_nodes(const struct tr_plan *p)
 	return array;
 }
 
+static json_t *json_device(const struct tr_plan *p)
+{
+	if (!p->device[0])
+		return json_null();
+	return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b, s:I}", "name",
+		text(p->device), "bytes", (json_int_t)p->device_bytes, "free_bytes",
+		(json_int_t)p->device_free_bytes, "vram_bytes", (json_int_t)p->vram_bytes,
+		"scratch_bytes", (json_int_t)p->vram_scratch_bytes, "slot_bytes",
+		(json_int_t)(p->vram_bytes - p->vram_scratch_bytes - p->vram_weight_bytes -
+			     p->vram_kv_bytes),
+		"weight_bytes", (json_int_t)p->vram_weight_bytes, "kv_bytes",
+		(json_int_t)p->vram_kv_bytes, "n_layer", (int)p->n_vram_layer, "n_ffn",
+		(int)p->n_vram_ffn, "head", (int)p->vram_head, "all_layers_bytes",
+		(json_int_t)p->vram_layer_bytes);
+}
+
 static json_t *json_plan(const struct tr_plan *p)
 {
-	return json_pack("{s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:o, s:o}", "n_layer",
+	return json_pack("{s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:o, s:o, s:o}", "n_layer",
 		(int)p->n_layer, "n_moe_layer", (int)p->n_moe_layer, "n_expert", (int)p->n_expert,
 		"n_expert_used", (int)p->n_expert_used, "n_unit", (json_int_t)p->n_unit,
 		"unit_bytes_max", (json_int_t)p->unit_bytes_max, "expert_bytes",
 		(json_int_t)p->expert_bytes, "resident_bytes", (json_int_t)p->resident_bytes,
 		"kv_bytes", (json_int_t)p->kv_bytes, "floor_bytes", (json_int_t)p->floor_bytes,
 		"n_ctx", (int)p->n_ctx, "tiers", json_tiers(p),
-		"nodes", json_nodes(p));
+		"device", json_device(p), "nodes", json_nodes(p));
 }
 
 static json_t *json_units(const struct tr_inspect *in)

@@ -109,6 +109,21 @@ static json_t *json_engine(const struct tr_stats *s)
 		"promote_ms", (double)s->promote_ns / 1e6);
 }
 
+static json_t *json_device(const struct tr_stats *s)
+{
+	const struct tr_vram_stats *v = &s->vram;
+
+	if (!s->device[0])
+		return json_null();
+	return json_pack("{s:o, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
+		tr_json_text(s->device, strlen(s->device)), "lost", (int)s->device_lost,
+		"warm_experts", (json_int_t)v->warm_units, "warm_bytes", (json_int_t)v->warm_bytes,
+		"copies", (json_int_t)v->copied_units, "copied_bytes", (json_int_t)v->copied_bytes,
+		"late_copies", (json_int_t)v->late, "evictions", (json_int_t)v->evictions,
+		"fetched", (json_int_t)v->fetched_units, "fetched_bytes",
+		(json_int_t)v->fetched_bytes, "fetch_pays_from_tokens", (json_int_t)v->break_even);
+}
+
 static json_t *json_prefetch(const struct tr_prefetch_stats *p)
 {
 	return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:I, "
@@ -167,6 +182,7 @@ void tr_report_json_run(const struct tr_report *r, json_t *to)
 		json_phase(&r->load), "prefill", json_phase(&r->prefill), "decode",
 		json_phase(&r->decode)));
 	json_object_set_new(to, "engine", json_engine(&r->stats));
+	json_object_set_new(to, "device", json_device(&r->stats));
 	json_object_set_new(to, "prefetch", json_prefetch(&r->stats.prefetch));
 	json_object_set_new(to, "predictor", json_predictor(&r->stats.predictor));
 	json_object_set_new(to, "shares", r->with_shares ? json_shares(&r->shares) : json_null());
@@ -323,6 +339,24 @@ static void print_nodes(FILE *out, const struct tr_stats *s)
 		fputc('\n', out);
 }
 
+static void print_device(FILE *out, const struct tr_stats *s)
+{
+	const struct tr_vram_stats *v = &s->vram;
+
+	if (!s->device[0])
+		return;
+	fprintf(out, "%-8s %s, %" PRIu64 " experts warm at the start, %" PRIu64 " copied (%" PRIu64
+		" late), %" PRIu64 " evictions%s\n", "device", s->device, v->warm_units,
+		v->copied_units, v->late, v->evictions, s->device_lost ? "; lost" : "");
+	if (v->fetched_units || v->break_even)
+		fprintf(out, "%-8s %" PRIu64 " experts for a layer of the prefill", "fetch",
+			v->fetched_units);
+	if (v->break_even)
+		fprintf(out, "; one pays from %" PRIu64 " tokens on", v->break_even);
+	if (v->fetched_units || v->break_even)
+		fputc('\n', out);
+}
+
 void tr_report_print(const struct tr_report *r, FILE *out)
 {
 	const struct tr_stats *s = &r->stats;
@@ -342,6 +376,7 @@ void tr_report_print(const struct tr_report *r, FILE *out)
 		fprintf(out, ", %" PRIu64 " reads retried, %" PRIu64 " fallbacks", s->io_retries,
 			s->io_fallbacks);
 	fputc('\n', out);
+	print_device(out, s);
 	print_nodes(out, s);
 	fputc('\n', out);
 	tr_report_print_quality(r, out);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 void *tr_alloc(size_t n, size_t size)
 {
@@ -49,6 +50,16 @@ bool tr_pages_touch(void *p, size_t bytes)
 	(void)bytes;
 	return false;
 #endif
+}
+
+void tr_pages_drop(void *p, size_t bytes)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t begin = TR_ALIGN_UP((uintptr_t)p, page);
+	uintptr_t end = TR_ALIGN_DOWN((uintptr_t)p + bytes, page);
+
+	if (begin < end)
+		madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
 static uint64_t status_kib(const char *key)

@@ -41,6 +41,9 @@ void tr_pages_free(void *p, size_t bytes);
  * may use the range meanwhile. False where the kernel cannot (before Linux 5.14). */
 bool tr_pages_touch(void *p, size_t bytes);
 
+/* Gives back the pages that lie whole within a range of it; what is read there later is zero. */
+void tr_pages_drop(void *p, size_t bytes);
+
 /* Resident set of this process in bytes, and its peak; 0 where the kernel does not say. */
 uint64_t tr_mem_rss_bytes(void);
 uint64_t tr_mem_rss_peak_bytes(void);

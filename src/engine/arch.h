@@ -9,6 +9,8 @@
 #define TR_ENGINE_ARCH_H
 
 #include "cache/trace_write.h"
+#include "engine/gpu_kv.h"
+#include "engine/gpu_place.h"
 #include "engine/kv.h"
 #include "engine/moe.h"
 #include "engine/resident.h"
@@ -45,6 +47,30 @@ struct tr_run {
 	void *scratch;		  /* of the architecture */
 	struct tr_foresee *foresee; /* told of every layer of a single token; NULL: nobody */
 	struct tr_live_pub *live;   /* told what the time goes to; NULL: nobody */
+	void *gpu_model;	    /* of the architecture, for all sessions; NULL: the CPU runs all */
+	struct tr_gpu_kv *gpu_kv;   /* rows of layers that attend on the device; NULL: none do */
+};
+
+/* What an architecture is told to bring to the device. */
+struct tr_arch_gpu_cfg {
+	struct tr_gpu *gpu;
+	const struct tr_gpu_place *place;
+	uint32_t n_tok_max;
+	uint32_t n_ctx;
+	bool keep_copies;  /* of what goes there, in memory: the CPU may have to go on alone */
+	bool keep_routers; /* the CPU applies them ahead of time */
+};
+
+/* What it can run there. */
+struct tr_arch_gpu_ops {
+	/* Before weights: as struct tr_gpu_wish says. */
+	uint64_t (*weights)(const void *am, enum tr_gpu_part part, uint32_t layer);
+	uint64_t (*scratch_bytes)(const void *am, uint32_t n_tok_max, uint32_t n_ctx);
+	/* Weights are attached: cuts what the place has of them and the scratch from the arena and
+	 * queues the uploads (tr_gpu_upload_end is the caller's). What is there is given back here. */
+	int (*open)(void **gm, void *am, const struct tr_arch_gpu_cfg *cfg,
+		struct tr_err *err);
+	void (*close)(void *gm);
 };
 
 struct tr_arch_ops {
@@ -70,6 +96,10 @@ struct tr_arch_ops {
 	 * probabilities that the router of `layer` would give if its norm and it were applied to the
 	 * hidden state as it is. scores[n_expert] on a cache line. Leaves the token as it is. */
 	void (*route_ahead)(const void *am, struct tr_run *run, uint32_t layer, float *scores);
+
+	/* Optional: without it devices compute at most experts. With run->gpu_model, which gpu->open
+	 * made, forward runs there what lies there. */
+	const struct tr_arch_gpu_ops *gpu;
 };
 
 /* NULL with a message that lists what is supported. */

@@ -12,10 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The policy of the DRAM tier when none is asked for. Highest hit rate of all on recorded routing of
- * four models at 6, 12, 25 and 40% of the experts (policies/README.md). */
-#define DEFAULT_POLICY "foresight"
-
 /* Idle workers spin this long before they sleep: longer than the gaps between parallel loops within a
  * token (tens of microseconds), shorter than a disk read is worth burning a core for. */
 #define SPIN_US 200
@@ -96,6 +92,46 @@ static void keep_reading(void *cache)
 	tr_cache_poll(cache, NULL, 0);
 }
 
+static bool is_all_in_place(const struct tr_setup *s)
+{
+	for (size_t i = 0; i < s->catalog->n_unit; i++)
+		if (s->home[i] == TR_HOME_FILE)
+			return false;
+	return true;
+}
+
+static int open_vram(struct tr_engine *e, struct tr_err *err)
+{
+	struct tr_setup *s = &e->setup;
+	const char *policy = s->policies.spec[TR_POLICY_VRAM];
+	struct tr_vram_tier_cfg cfg = {
+		.gpu = s->gpu,
+		.vram = {
+			.catalog = s->catalog,
+			.plan = &s->vram,
+			.takes = s->vram_takes,
+			.policy = policy ? policy : TR_DEFAULT_POLICY,
+			.hot = s->hot,
+			.n_hot = s->n_hot,
+			.token_bytes = s->vram_token_bytes,
+		},
+		.n_dram_slot = (uint32_t)s->plan.tier[0].n_unit,
+		.all_in_place = is_all_in_place(s),
+	};
+	struct tr_gpu_experts_cfg experts = { s->catalog, s->vram_takes, s->info.n_embd,
+		e->opts.n_batch };
+	int rc;
+
+	if (!s->vram.n_slot)
+		return 0;
+	rc = tr_vram_tier_open(&e->vram, &cfg, err);
+	if (!rc)
+		rc = tr_gpu_experts_new(&e->device.experts, s->gpu, &experts, err);
+	e->device.gpu = s->gpu;
+	e->device.tier = e->vram;
+	return rc;
+}
+
 static int open_cache(struct tr_engine *e, struct tr_err *err)
 {
 	const char *policy = e->setup.policies.spec[TR_POLICY_DRAM];
@@ -108,7 +144,7 @@ static int open_cache(struct tr_engine *e, struct tr_err *err)
 		.dram_bytes = e->setup.dram_bytes,
 		.numa_node = -1,
 		.topo = &e->setup.topo,
-		.policy = policy ? policy : DEFAULT_POLICY,
+		.policy = policy ? policy : TR_DEFAULT_POLICY,
 		.stores = e->stores,
 		.n_store = e->n_store,
 		.home = e->setup.home,
@@ -118,6 +154,8 @@ static int open_cache(struct tr_engine *e, struct tr_err *err)
 		.n_promote = e->setup.n_promote,
 		.copy = tr_copier_run,
 		.copy_ctx = &e->copier,
+		.above = e->vram ? tr_vram_tier_has : NULL,
+		.above_ctx = e->vram,
 		.prefetch = e->setup.prefetch,
 		.prefetch_auto = e->setup.prefetch_auto,
 		.prefetch_waste = e->setup.prefetch_waste,
@@ -138,7 +176,7 @@ static void warn_of_settings(const struct tr_engine *e)
 {
 	const char *vram = e->setup.policies.spec[TR_POLICY_VRAM];
 
-	if (vram)
+	if (vram && !e->vram)
 		tr_warn("--policy vram=%s: there is no VRAM tier, so it has no effect", vram);
 	if (e->setup.profile.of_other_weights)
 		tr_warn("--profile %s: it was made with other weights of the same shape",
@@ -215,6 +253,26 @@ struct tr_trace_head tr_engine_trace_head(const struct tr_engine *e)
 	return head;
 }
 
+static int open_guests(struct tr_engine *e, struct tr_err *err)
+{
+	struct tr_setup *s = &e->setup;
+	struct tr_guests_cfg cfg = { .gpu = s->gpu,
+		.cache = e->cache,
+		.catalog = s->catalog,
+		.takes = s->vram_takes,
+		.tier = e->vram,
+		.slot_bytes = s->guest_bytes,
+		.n_slot = s->n_guest,
+		.always = e->opts.device_fetch && !strcmp(e->opts.device_fetch, "on") };
+	int rc;
+
+	if (!e->vram || !s->n_guest)
+		return 0;
+	rc = tr_guests_new(&e->device.guests, &cfg, err);
+	return rc ? rc : tr_guests_measure(e->device.guests, &e->ops, e->device.experts,
+				 s->info.n_embd, e->opts.n_batch, err);
+}
+
 static int open_trace(struct tr_engine *e, const char *path, struct tr_err *err)
 {
 	struct tr_trace_head head;
@@ -233,11 +291,21 @@ static int open_trace(struct tr_engine *e, const char *path, struct tr_err *err)
 	return rc ? rc : trace_units(e, err);
 }
 
+/* VRAM gets the hottest, DRAM those behind them. */
 static int warm(struct tr_engine *e, struct tr_err *err)
 {
 	const struct tr_engine_opts *o = &e->opts;
+	struct tr_vram_warm_cfg cfg = { .catalog = e->setup.catalog,
+		.cache = e->cache,
+		.io = e->io,
+		.files = e->files,
+		.progress = o->progress,
+		.progress_ctx = o->progress_ctx };
+	int rc = e->vram ? tr_vram_tier_warm(e->vram, &cfg, err) : 0;
 
-	return e->cache ? tr_cache_warm(e->cache, o->progress, o->progress_ctx, err) : 0;
+	if (!rc && e->vram)
+		rc = tr_vram_tier_start(e->vram, e->cache, err);
+	return rc || !e->cache ? rc : tr_cache_warm(e->cache, o->progress, o->progress_ctx, err);
 }
 
 static int open_counter(struct tr_engine *e, struct tr_err *err)
@@ -252,7 +320,7 @@ static int open_counter(struct tr_engine *e, struct tr_err *err)
 
 	if (!e->cache)
 		return 0;
-	tr_cache_stats(e->cache, &tiers);
+	tr_engine_tiers(e, &tiers);
 	shape.n_tier = tiers.n_tier;
 	memcpy(shape.tier, tiers.tier, sizeof(shape.tier));
 	name_model(e, shape.model, sizeof(shape.model));
@@ -277,6 +345,7 @@ static int open_foresee(struct tr_engine *e, struct tr_err *err)
 		.predictor = e->setup.predictor,
 		.catalog = e->setup.catalog,
 		.home = e->setup.home,
+		.vram = e->vram,
 		.arch = e->setup.arch,
 		.am = e->setup.am,
 		.cache = e->cache,
@@ -290,6 +359,47 @@ static int open_foresee(struct tr_engine *e, struct tr_err *err)
 	if (!cfg.predictor)
 		cfg.predictor = "none";
 	return tr_foresee_new(&e->foresee, &cfg, err);
+}
+
+static int start_device(struct tr_engine *e, struct tr_err *err)
+{
+	struct tr_setup *s = &e->setup;
+	const char *lost = e->opts.device_lost ? e->opts.device_lost : "stop";
+
+	if (strcmp(lost, "stop") && strcmp(lost, "continue"))
+		return tr_err_set(err, TR_E_INVALID, "--device-lost: '%s' is none of: stop, continue",
+			lost);
+	if (s->gpu)
+		s->gpu->go_on = !strcmp(lost, "continue");
+	return s->gpu ? tr_gpu_start(s->gpu, s->vram_bytes, err) : 0;
+}
+
+static void close_layers(struct tr_engine *e)
+{
+	if (e->gpu_model)
+		e->setup.arch->gpu->close(e->gpu_model);
+	tr_gpu_kv_free(e->gpu_kv);
+	e->gpu_model = NULL;
+	e->gpu_kv = NULL;
+}
+
+/* Weights are attached: those of the layers that the plan has there go to the device. */
+static int open_layers(struct tr_engine *e, struct tr_err *err)
+{
+	const struct tr_setup *s = &e->setup;
+	struct tr_arch_gpu_cfg cfg = { s->gpu, &s->place, e->opts.n_batch, e->opts.n_ctx,
+		s->gpu && s->gpu->go_on, e->foresee != NULL };
+	struct tr_kv shape;
+	int rc;
+
+	tr_setup_say_place(s);
+	if (!tr_gpu_place_bytes(&s->place))
+		return 0;
+	shape = tr_kv_shape(e->opts.kv_type, s->info.n_layer, e->opts.n_ctx, s->info.kv_width);
+	rc = tr_gpu_kv_new(&e->gpu_kv, s->gpu, s->place.on[TR_GPU_ATTENTION], &shape, err);
+	if (!rc)
+		rc = s->arch->gpu->open(&e->gpu_model, s->am, &cfg, err);
+	return rc ? rc : tr_gpu_upload_end(s->gpu, err);
 }
 
 static int open_machinery(struct tr_engine *e, struct tr_err *err)
@@ -372,12 +482,14 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 			 &tr_clock_real, err)) ||
 		(rc = tr_tokenizer_new(&e->tok, e->setup.model, err)) ||
 		(rc = check_vocab(e, err)) || (rc = open_machinery(e, err)) ||
+		(rc = start_device(e, err)) ||
 		(rc = open_files(e, err)) || (rc = open_stores(e, err)) ||
-		(rc = open_cache(e, err)) || (rc = open_trace(e, opts->trace, err)) ||
+		(rc = open_vram(e, err)) || (rc = open_cache(e, err)) || (rc = open_guests(e, err)) || (rc = open_trace(e, opts->trace, err)) ||
 		(rc = open_foresee(e, err)) || (rc = open_counter(e, err)) ||
 		(rc = tr_resident_load(&e->resident, e->setup.model, e->io, e->files,
 			 &e->setup.topo, e->opts.progress, e->opts.progress_ctx, err)) ||
 		(rc = e->setup.arch->attach(e->setup.am, e->resident, err)) ||
+		(rc = open_layers(e, err)) ||
 		(rc = warm(e, err))) {
 		tr_engine_close(e);
 		return rc;
@@ -402,6 +514,9 @@ void tr_engine_close(struct tr_engine *e)
 	tr_foresee_free(e->foresee);
 	tr_expert_counter_free(e->counter);
 	tr_timeline_free(e->timeline);
+	tr_vram_tier_close(e->vram); /* holds what it copies from, so before the cache */
+	tr_guests_free(e->device.guests);
+	tr_gpu_experts_free(e->device.experts);
 	tr_cache_close(e->cache); /* waits for its reads, so before io */
 	tr_io_close(e->io);
 	for (i = 0; i < e->n_store; i++)
@@ -412,6 +527,7 @@ void tr_engine_close(struct tr_engine *e)
 	}
 	free(e->files);
 	free(e->files_paged);
+	close_layers(e);
 	tr_resident_free(e->resident);
 	tr_pool_free(e->pool);
 	tr_tokenizer_free(e->tok);
@@ -430,7 +546,7 @@ int tr_engine_expert_stats(const struct tr_engine *e, struct tr_expert_stats **o
 	rc = tr_usage_copy(out, e->counter->stats, err);
 	if (rc)
 		return rc;
-	tr_cache_stats(e->cache, &now);
+	tr_engine_tiers(e, &now);
 	memcpy((*out)->tier, now.tier, sizeof(now.tier));
 	tr_cache_unit_counts(e->cache, (*out)->loads, (*out)->evictions);
 	return 0;
@@ -469,8 +585,11 @@ void tr_engine_stats(const struct tr_engine *e, struct tr_stats *out)
 	size_t i;
 
 	memset(out, 0, sizeof(*out));
-	if (e->cache)
-		tr_cache_stats(e->cache, out);
+	tr_engine_tiers(e, out);
+	if (e->setup.gpu) {
+		snprintf(out->device, sizeof(out->device), "%s", e->setup.gpu->info.name);
+		out->device_lost = e->setup.gpu->is_lost;
+	}
 	snprintf(out->predictor.name, sizeof(out->predictor.name), "none");
 	if (e->foresee && e->setup.predictor)
 		tr_foresee_stats(e->foresee, &out->predictor);

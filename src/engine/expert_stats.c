@@ -2,6 +2,16 @@
 #include "base/mem.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+static size_t find_tier(const struct tr_expert_stats *s, const char *name)
+{
+	size_t t = 0;
+
+	while (t < s->n_tier && strcmp(s->tier[t].name, name) != 0)
+		t++;
+	return t;
+}
 
 int tr_expert_counter_new(struct tr_expert_counter **out, const struct tr_expert_stats *shape,
 	const struct tr_catalog *catalog, bool in_place, struct tr_err *err)
@@ -30,6 +40,8 @@ int tr_expert_counter_new(struct tr_expert_counter **out, const struct tr_expert
 		c->stats->layer[i].unit_bytes = catalog->units[l->first_unit].bytes;
 	}
 	c->stats->has_mass = true;
+	c->file_tier = find_tier(c->stats, "nvme");
+	c->vram_tier = find_tier(c->stats, "vram");
 	tr_route_log_init(&c->log, fits ? TR_ROUTE_LOG_BYTES : 0, in_place);
 	*out = c;
 	return 0;
@@ -69,10 +81,16 @@ void tr_expert_counter_routed(struct tr_expert_counter *c, uint32_t moe_layer,
 	s->n_prefill += n_tok == 1 ? 0 : n_tok;
 }
 
-/* The tier that serves it: the last one when it has to be read. */
-static size_t serving_tier(const struct tr_expert_stats *s, const struct tr_handle *h)
+/* The tier that serves it: the file when it has to be read. */
+static size_t serving_tier(const struct tr_expert_counter *c, const struct tr_handle *h)
 {
-	return h->state == TR_HANDLE_READY ? h->tier : s->n_tier - 1;
+	return h->state == TR_HANDLE_READY ? h->tier : c->file_tier;
+}
+
+void tr_expert_counter_in_vram(struct tr_expert_counter *c, uint32_t unit, bool scan)
+{
+	(scan ? c->stats->prefill_hits : c->stats->hits)[c->vram_tier][unit]++;
+	c->served[c->vram_tier] += !scan;
 }
 
 void tr_expert_counter_acquired(struct tr_expert_counter *c, uint32_t moe_layer,
@@ -82,7 +100,7 @@ void tr_expert_counter_acquired(struct tr_expert_counter *c, uint32_t moe_layer,
 	uint64_t **hits = scan ? s->prefill_hits : s->hits;
 
 	for (size_t i = 0; i < n; i++) {
-		size_t t = serving_tier(s, &handles[i]);
+		size_t t = serving_tier(c, &handles[i]);
 
 		hits[t][handles[i].id]++;
 		c->served[t] += !scan;

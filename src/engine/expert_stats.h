@@ -24,6 +24,7 @@ struct tr_expert_counter {
 	struct tr_lane_time lane[TR_MAX_TIER];
 	uint64_t served[TR_MAX_TIER]; /* uses by decoding: stats->hits of all units */
 	struct tr_route_log log;
+	size_t file_tier, vram_tier; /* indices into stats->tier; vram_tier n_tier: there is none */
 };
 
 /* tier_names: as many as tr_tier_stats has. in_place: see route_log.h. */
@@ -37,6 +38,8 @@ void tr_expert_counter_routed(struct tr_expert_counter *c, uint32_t moe_layer,
 /* The handles of the layer's set, ascending, as tr_cache_acquire left them. */
 void tr_expert_counter_acquired(struct tr_expert_counter *c, uint32_t moe_layer,
 	const struct tr_handle *handles, size_t n, bool scan);
+/* A unit of the set that VRAM serves, and the cache was not asked for. */
+void tr_expert_counter_in_vram(struct tr_expert_counter *c, uint32_t unit, bool scan);
 /* Experts handles[ready[0..n)] were multiplied in so many ns, for one token. */
 void tr_expert_counter_computed(struct tr_expert_counter *c, const struct tr_handle *handles,
 	const uint32_t *ready, size_t n, uint64_t ns);

@@ -69,7 +69,8 @@ static void read_ahead(void *ctx, uint32_t m, const float *p)
 		return;
 	tr_top(p, f->n_expert, f->top, f->n_wide);
 	for (i = 0; i < f->n_wide && p[f->top[i]] >= MIN_P; i++) {
-		if (f->cfg.home[first + f->top[i]] != TR_HOME_FILE)
+		if (f->cfg.home[first + f->top[i]] != TR_HOME_FILE ||
+			(f->cfg.vram && tr_vram_tier_has(f->cfg.vram, first + f->top[i])))
 			continue;
 		f->ids[n] = first + f->top[i];
 		f->ids_p[n++] = p[f->top[i]];

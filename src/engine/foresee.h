@@ -21,6 +21,7 @@ struct tr_foresee_cfg {
 	const char *predictor; /* "NAME[,option=value...]" */
 	const struct tr_catalog *catalog;
 	const uint32_t *home;  /* [n_unit] units in persistent memory are not read ahead */
+	struct tr_vram_tier *vram; /* nor are those that are here; NULL: none */
 	const struct tr_arch_ops *arch;
 	const void *am;
 	struct tr_cache *cache;

@@ -14,12 +14,17 @@ uint64_t tr_kv_bytes(enum tr_kv_type type, uint32_t n_layer, uint32_t n_ctx, uin
 	return (uint64_t)row_bytes_of(type, width) * n_layer * n_ctx;
 }
 
+struct tr_kv tr_kv_shape(enum tr_kv_type type, uint32_t n_layer, uint32_t n_ctx, uint32_t width)
+{
+	return (struct tr_kv){ type, n_layer, n_ctx, width, row_bytes_of(type, width), NULL };
+}
+
 int tr_kv_init(struct tr_kv *kv, enum tr_kv_type type, uint32_t n_layer, uint32_t n_ctx,
 	uint32_t width, struct tr_err *err)
 {
 	uint64_t bytes = tr_kv_bytes(type, n_layer, n_ctx, width);
 
-	*kv = (struct tr_kv){ type, n_layer, n_ctx, width, row_bytes_of(type, width), NULL };
+	*kv = tr_kv_shape(type, n_layer, n_ctx, width);
 	kv->data = tr_pages_alloc(bytes);
 	if (!kv->data)
 		return tr_err_set(err, TR_E_NOMEM,

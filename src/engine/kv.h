@@ -15,6 +15,8 @@ struct tr_kv {
 };
 
 uint64_t tr_kv_bytes(enum tr_kv_type type, uint32_t n_layer, uint32_t n_ctx, uint32_t width);
+/* Without data. */
+struct tr_kv tr_kv_shape(enum tr_kv_type type, uint32_t n_layer, uint32_t n_ctx, uint32_t width);
 int tr_kv_init(struct tr_kv *kv, enum tr_kv_type type, uint32_t n_layer, uint32_t n_ctx,
 	uint32_t width, struct tr_err *err);
 void tr_kv_fini(struct tr_kv *kv);

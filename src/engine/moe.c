@@ -14,6 +14,9 @@
  * workers drain alone: more streams, and remote ones, lower its bandwidth. Where the node is not known
  * there is one lane for the first n_thread workers of all.
  *
+ * Groups in VRAM come behind all others, and so do their slots: their outputs are one stretch of rows,
+ * which the device copies to where the CPU would have written them.
+ *
  * A set that does not fit the free slots passes through them as through a window: groups are released
  * in the order in which they were acquired (first those that were resident, then those that got slots,
  * both ascending), and after each release one group that waits is tried. The order in which reads
@@ -84,11 +87,12 @@ struct tr_moe {
 	/* The set in work. */
 	const struct tr_moe_layer *layer;
 	struct tr_acts *x;
-	size_t n_slot, n_group;
-	struct group *groups;	     /* [n_expert], ascending unit */
+	size_t n_slot, n_group;	     /* n_group: without those in VRAM */
+	size_t n_vram;		     /* groups behind these */
+	struct group *groups;	     /* [n_expert], ascending unit, then those in VRAM, ascending */
 	uint32_t *slot_of;	     /* pair -> slot */
 	uint32_t *token_of;	     /* slot -> token */
-	uint32_t *count;	     /* [n_expert + 1] */
+	uint32_t *count;	     /* [n_expert] pairs, then the next slot */
 	uint8_t *gathered[TR_N_ACT_KIND]; /* rows of x by slot */
 	struct input in[2];	     /* of gate and up */
 	float *gate, *up;	     /* [slot][ff_stride] */
@@ -109,6 +113,9 @@ struct tr_moe {
 	size_t n_ready;
 	size_t home_end[MAX_HOME];   /* ready is sorted by home: a lane of persistent memory, or DRAM */
 	struct tr_moe_pmem pmem;     /* n_thread filled in */
+
+	const struct tr_moe_device *device; /* NULL: none */
+	struct tr_dop_expert *in_vram; /* [n_expert] what is queued there */
 	struct lane lane[MAX_LANE];
 };
 
@@ -146,7 +153,7 @@ static bool alloc_buffers(struct tr_moe *m)
 		ok = ok && m->gathered[kind];
 	}
 	m->groups = tr_calloc(n_expert, sizeof(*m->groups));
-	m->count = tr_calloc(n_expert + 1, sizeof(*m->count));
+	m->count = tr_calloc(n_expert, sizeof(*m->count));
 	m->ids = tr_calloc(n_expert, sizeof(*m->ids));
 	m->handles = tr_calloc(n_expert, sizeof(*m->handles));
 	m->computed = tr_calloc(n_expert, sizeof(*m->computed));
@@ -219,8 +226,31 @@ void tr_moe_free(struct tr_moe *m)
 	free(m->up);
 	free(m->hidden);
 	free(m->missing);
-	free(m->y);
+	if (m->device)
+		tr_pinned_free(m->device->gpu->dev, m->y);
+	else
+		free(m->y);
+	free(m->in_vram);
 	free(m);
+}
+
+/* Outputs have to lie where the device can write them. */
+int tr_moe_use_device(struct tr_moe *m, const struct tr_moe_device *device, struct tr_err *err)
+{
+	size_t n_pair = (size_t)m->n_tok_max * m->n_used;
+	void *y, *at;
+	int rc;
+
+	m->in_vram = tr_calloc(m->catalog->n_expert, sizeof(*m->in_vram));
+	if (!m->in_vram)
+		return tr_err_set(err, TR_E_NOMEM, "expert buffers: out of memory");
+	rc = tr_pinned_new(device->gpu->dev, n_pair * m->embd_stride * sizeof(float), &y, &at, err);
+	if (rc)
+		return rc;
+	free(m->y);
+	m->y = y;
+	m->device = device;
+	return 0;
 }
 
 void tr_moe_throttle(struct tr_moe *m, struct tr_throttle *throttle)
@@ -238,22 +268,64 @@ void tr_moe_watch(struct tr_moe *m, struct tr_live_pub *live)
 	m->live = live;
 }
 
+static bool is_guest(const struct tr_moe *m, uint32_t unit)
+{
+	return m->device && m->device->guests && tr_guests_has(m->device->guests, unit);
+}
+
+static bool is_in_vram(const struct tr_moe *m, uint32_t unit)
+{
+	return m->device && (tr_vram_tier_has(m->device->tier, unit) || is_guest(m, unit));
+}
+
+static void release_guests(struct tr_moe *m)
+{
+	if (m->device && m->device->guests)
+		tr_guests_release(m->device->guests);
+}
+
+/* The tier hears of the whole set. */
+static void tell_vram(struct tr_moe *m)
+{
+	size_t n = 0;
+
+	for (uint32_t e = 0; e < m->catalog->n_expert; e++)
+		if (m->count[e])
+			m->ids[n++] = m->layer->first_unit + e;
+	tr_vram_tier_take(m->device->tier, m->ids, n, m->x->n_tok > 1);
+}
+
+/* Groups of the experts in VRAM, or of all others, from slot *at on. count becomes their first slots. */
+static size_t add_groups(struct tr_moe *m, size_t n_group, bool in_vram, uint32_t *at)
+{
+	for (uint32_t e = 0; e < m->catalog->n_expert; e++) {
+		uint32_t n = m->count[e], unit = m->layer->first_unit + e;
+
+		if (!n || is_in_vram(m, unit) != in_vram)
+			continue;
+		m->groups[n_group++] = (struct group){ unit, *at, n };
+		m->count[e] = *at;
+		*at += n;
+	}
+	return n_group;
+}
+
 /* Sorts pairs by expert (counting sort, stable: slots of a group ascend by token). */
 static void sort_pairs(struct tr_moe *m, const uint32_t *ids, size_t n_tok)
 {
-	uint32_t n_expert = m->catalog->n_expert, e;
+	uint32_t at = 0;
 	size_t i;
 
 	m->n_slot = n_tok * m->n_used;
-	memset(m->count, 0, (n_expert + 1) * sizeof(*m->count));
+	memset(m->count, 0, m->catalog->n_expert * sizeof(*m->count));
 	for (i = 0; i < m->n_slot; i++)
-		m->count[ids[i] + 1]++;
-	for (m->n_group = 0, e = 0; e < n_expert; e++) {
-		if (m->count[e + 1])
-			m->groups[m->n_group++] = (struct group){ m->layer->first_unit + e,
-				m->count[e], m->count[e + 1] };
-		m->count[e + 1] += m->count[e];
-	}
+		m->count[ids[i]]++;
+	if (m->device)
+		tell_vram(m);
+	if (m->device && m->device->guests && n_tok > 1)
+		tr_guests_pick(m->device->guests, m->layer, m->count);
+	m->n_group = add_groups(m, 0, false, &at);
+	m->n_vram = m->device ? add_groups(m, m->n_group, true, &at) - m->n_group : 0;
 	for (i = 0; i < m->n_slot; i++) {
 		m->slot_of[i] = m->count[ids[i]]++;
 		m->token_of[m->slot_of[i]] = (uint32_t)(i / m->n_used);
@@ -314,15 +386,61 @@ void tr_moe_expect(struct tr_moe *m, uint32_t moe_layer, size_t n_tok)
 		tr_cache_stage(m->cache, c->moe_layers[moe_layer].first_unit, c->n_expert);
 }
 
-int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint32_t *ids,
-	struct tr_err *err)
+static void gather_inputs(struct tr_moe *m)
+{
+	m->in[0] = gather(m, m->layer->quant[TR_PART_GATE]->act);
+	m->in[1] = m->layer->quant[TR_PART_UP]->act == m->layer->quant[TR_PART_GATE]->act ?
+		m->in[0] :
+		gather(m, m->layer->quant[TR_PART_UP]->act);
+}
+
+/* --- VRAM -------------------------------------------------------------------------------------- */
+
+/* The groups in VRAM are queued on the device. */
+static int begin_vram(struct tr_moe *m, struct tr_err *err)
+{
+	const struct group *g = m->groups + m->n_group;
+	uint32_t first = m->n_vram ? g->first : 0;
+	struct tr_gpu_work work = { .layer = m->layer,
+		.n_tok = m->x->n_tok,
+		.list = m->in_vram,
+		.n_expert = m->n_vram,
+		.token_of = m->token_of + first,
+		.n_slot = (uint32_t)m->n_slot - first,
+		.y = m->y + first * m->embd_stride,
+		.y_stride = m->embd_stride };
+	int rc;
+
+	if (!m->n_vram)
+		return 0;
+	for (int p = 0; p < 2; p++)
+		work.act[p] = tr_acts_get(m->x, &m->ops, m->layer->quant[p]->act);
+	for (size_t i = 0; i < m->n_vram; i++) {
+		m->in_vram[i] = (struct tr_dop_expert){ .first = g[i].first - first, .n = g[i].n };
+		if (is_guest(m, g[i].unit))
+			tr_guests_parts(m->device->guests, g[i].unit, m->in_vram[i].part);
+		else
+			tr_vram_tier_parts(m->device->tier, g[i].unit, m->in_vram[i].part);
+	}
+	rc = m->device->guests ? tr_guests_upload(m->device->guests, err) : 0;
+	return rc ? rc : tr_gpu_experts_begin(m->device->experts, &work, err);
+}
+
+/* Nothing of the set is in work there afterwards. */
+static int finish_vram(struct tr_moe *m, struct tr_err *err)
+{
+	int rc = m->n_vram ? tr_gpu_experts_finish(m->device->experts, err) : 0;
+
+	release_guests(m);
+	return rc;
+}
+
+/* --- acquiring --------------------------------------------------------------------------------- */
+
+static int acquire_set(struct tr_moe *m, struct tr_err *err)
 {
 	size_t i;
 
-	tr_assert(x->n_tok <= m->n_tok_max && m->catalog->moe_of_layer[layer] >= 0);
-	m->layer = &m->catalog->moe_layers[m->catalog->moe_of_layer[layer]];
-	m->x = x;
-	sort_pairs(m, ids, x->n_tok);
 	for (i = 0; i < m->n_group; i++) {
 		m->ids[i] = m->groups[i].unit;
 		m->computed[i] = false;
@@ -330,13 +448,11 @@ int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint
 	m->n_queued = m->n_released = m->next_waiting = 0;
 	m->asked_ns = m->timeline ? tr_timeline_now(m->timeline) : 0;
 	tr_live_enter(m->live, TR_LANE_CACHE);
-	if (!tr_cache_acquire(m->cache, m->ids, m->n_group, acquire_flags(m), m->handles))
-		return tr_err_set(err, TR_E_BUSY, "layer %u: no expert slot is free", layer);
-	if (m->counter)
-		tr_expert_counter_acquired(m->counter,
-			(uint32_t)m->catalog->moe_of_layer[layer], m->handles, m->n_group,
-			x->n_tok > 1);
-	tr_live_acquired(m->live, (uint32_t)m->catalog->moe_of_layer[layer], m->handles,
+	if (!tr_cache_acquire(m->cache, m->ids, m->n_group, acquire_flags(m), m->handles) &&
+		m->n_group)
+		return tr_err_set(err, TR_E_BUSY, "layer %u: no expert slot is free",
+			m->layer->layer);
+	tr_live_acquired(m->live, (uint32_t)m->catalog->moe_of_layer[m->layer->layer], m->handles,
 		m->n_group);
 	for (i = 0; i < m->n_group; i++)
 		m->fetched[i] = m->handles[i].state != TR_HANDLE_READY;
@@ -344,12 +460,59 @@ int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint
 	m->all_there = m->n_queued == m->n_group;
 	enqueue(m, TR_HANDLE_FAILED);
 	enqueue(m, TR_HANDLE_LOADING);
+	return 0;
+}
+
+static void count_set(struct tr_moe *m)
+{
+	uint32_t moe_layer = (uint32_t)m->catalog->moe_of_layer[m->layer->layer];
+	const struct tr_handle *guests;
+	size_t n_guest;
+
+	if (!m->counter)
+		return;
+	tr_expert_counter_acquired(m->counter, moe_layer, m->handles, m->n_group,
+		m->x->n_tok > 1);
+	for (size_t i = 0; i < m->n_vram; i++)
+		if (!is_guest(m, m->groups[m->n_group + i].unit))
+			tr_expert_counter_in_vram(m->counter, m->groups[m->n_group + i].unit,
+				m->x->n_tok > 1);
+	if (m->device && m->device->guests) {
+		guests = tr_guests_handles(m->device->guests, &n_guest);
+		if (n_guest)
+			tr_expert_counter_acquired(m->counter, moe_layer, guests, n_guest, true);
+	}
+}
+
+int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint32_t *ids,
+	struct tr_err *err)
+{
+	struct tr_err why;
+	int rc;
+
+	tr_assert(x->n_tok <= m->n_tok_max && m->catalog->moe_of_layer[layer] >= 0);
+	m->layer = &m->catalog->moe_layers[m->catalog->moe_of_layer[layer]];
+	m->x = x;
+	sort_pairs(m, ids, x->n_tok);
+	rc = begin_vram(m, &why);
+	if (rc)
+		release_guests(m);
+	if (rc && tr_gpu_failed(m->device->gpu, rc, &why)) {
+		if (err)
+			*err = why;
+		return rc;
+	}
+	if (rc) /* it is not asked again */
+		sort_pairs(m, ids, x->n_tok);
+	rc = acquire_set(m, err);
+	if (rc) {
+		finish_vram(m, NULL);
+		return rc;
+	}
+	count_set(m);
 	tr_moe_expect(m, (uint32_t)m->catalog->moe_of_layer[layer] + 1, x->n_tok);
 	tr_live_enter(m->live, TR_LANE_ALWAYS);
-	m->in[0] = gather(m, m->layer->quant[TR_PART_GATE]->act);
-	m->in[1] = m->layer->quant[TR_PART_UP]->act == m->layer->quant[TR_PART_GATE]->act ?
-		m->in[0] :
-		gather(m, m->layer->quant[TR_PART_UP]->act);
+	gather_inputs(m);
 	return 0;
 }
 
@@ -642,7 +805,7 @@ static void release_computed(struct tr_moe *m)
 	}
 }
 
-int tr_moe_finish(struct tr_moe *m, struct tr_err *err)
+static int compute_set(struct tr_moe *m, struct tr_err *err)
 {
 	int rc = 0;
 
@@ -666,6 +829,34 @@ int tr_moe_finish(struct tr_moe *m, struct tr_err *err)
 	tr_cache_release(m->cache, m->handles, m->n_group);
 	tr_live_enter(m->live, TR_LANE_ALWAYS);
 	return rc;
+}
+
+/* The device failed with what it was to compute: the CPU does it. */
+static int compute_vram_groups(struct tr_moe *m, struct tr_err *err)
+{
+	int rc;
+
+	memmove(m->groups, m->groups + m->n_group, m->n_vram * sizeof(*m->groups));
+	m->n_group = m->n_vram;
+	m->n_vram = 0;
+	rc = acquire_set(m, err);
+	return rc ? rc : compute_set(m, err);
+}
+
+int tr_moe_finish(struct tr_moe *m, struct tr_err *err)
+{
+	int rc = compute_set(m, err), vram_rc;
+	struct tr_err why;
+
+	vram_rc = finish_vram(m, &why);
+	if (m->n_vram)
+		tr_lap(m->timeline, TR_SPAN_WAIT, m->layer->layer);
+	if (rc || !vram_rc)
+		return rc;
+	rc = tr_gpu_failed(m->device->gpu, vram_rc, &why);
+	if (rc && err)
+		*err = why;
+	return rc ? rc : compute_vram_groups(m, err);
 }
 
 struct combine_job {

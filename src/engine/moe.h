@@ -6,6 +6,10 @@
  * and the others as they arrive. combine() adds expert outputs in ascending router rank, so neither
  * the order of arrival nor the tier changes a bit.
  *
+ * With a device, the experts of a set that lie in VRAM are queued there first and computed while the CPU
+ * computes the others; finish() waits for them once, after these. When the device fails and the run goes
+ * on without it, the CPU computes them too.
+ *
  * A chunk of tokens is one set: each expert of the union is acquired once and applied to all its
  * tokens. Sets larger than the free slots are taken in parts.
  */
@@ -14,6 +18,9 @@
 
 #include "cache/cache.h"
 #include "compute/ops.h"
+#include "engine/gpu_experts.h"
+#include "engine/guests.h"
+#include "engine/vram.h"
 
 struct tr_moe;
 struct tr_expert_counter;
@@ -38,6 +45,17 @@ void tr_moe_free(struct tr_moe *moe);
 /* A chunk of n_tok tokens is on its way to a MoE layer (its index among these): begins to read for it if
  * the chunk will use nearly all of its experts. begin() does this for the layer after its own. */
 void tr_moe_expect(struct tr_moe *moe, uint32_t moe_layer, size_t n_tok);
+
+/* What computes the experts that lie in VRAM, for all sessions of an engine. */
+struct tr_moe_device {
+	struct tr_gpu *gpu;
+	struct tr_vram_tier *tier;
+	struct tr_gpu_experts *experts;
+	struct tr_guests *guests; /* NULL: nothing is fetched */
+};
+
+/* From now on experts that are in VRAM are computed there. device outlives moe. */
+int tr_moe_use_device(struct tr_moe *moe, const struct tr_moe_device *device, struct tr_err *err);
 
 /* Tiers take their time from now on; NULL: as they do by themselves, and at first. */
 void tr_moe_throttle(struct tr_moe *moe, struct tr_throttle *throttle);

@@ -4,7 +4,6 @@
 #include "engine/plan.h"
 #include "base/mem.h"
 #include "base/opt.h"
-#include "cuda/device.h"
 #include "engine/moe.h"
 #include "policies/policy.h"
 
@@ -103,17 +102,11 @@ static int parse_pmem(struct tr_setup *s, const char *text, struct tr_err *err)
 	return 0;
 }
 
-static int parse_vram(const struct tr_setup *s, const char *text, struct tr_err *err)
+static int open_device(struct tr_setup *s, const struct tr_engine_opts *o, struct tr_err *err)
 {
-	const char *why = "this version computes on the CPU only";
-	uint64_t bytes = 0;
-	int rc = text ? tr_opt_size("--vram", text, s->catalog->bytes, &bytes, err) : 0;
+	int rc = tr_gpu_open(&s->gpu, o->device, err);
 
-	if (rc || !bytes)
-		return rc;
-	tr_device_count(&why);
-	return tr_err_set(err, TR_E_UNSUPPORTED, "--vram %s: no GPU can be used (%s); only 0 works",
-		text, why);
+	return rc ? rc : tr_setup_vram(s, o, err);
 }
 
 static uint64_t all_but(uint64_t bytes, uint64_t share, uint64_t least, uint64_t fixed)
@@ -144,8 +137,7 @@ static int pick_dram(struct tr_setup *s, const struct tr_engine_opts *o, struct 
 	return 0;
 }
 
-/* There is no VRAM tier yet; its policy must be a sound one all the same. That of DRAM is opened with the
- * cache. */
+/* Where there is no VRAM tier its policy must be a sound one all the same. Both are opened with their tiers. */
 static int parse_policies(struct tr_setup *s, const char *text, struct tr_err *err)
 {
 	const struct tr_policy_cfg cfg = { .n_id = (uint32_t)s->catalog->n_unit,
@@ -226,6 +218,7 @@ static int parse_promote(struct tr_setup *s, const char *text, struct tr_err *er
 		text = PROMOTE_DEFAULT;
 	if (strcmp(text, "off"))
 		rc = tr_opt_size("--promote", text, token, &bytes, err);
+	s->vram_token_bytes = bytes;
 	if (!rc && bytes && s->n_pmem)
 		s->n_promote = (uint32_t)TR_MAX(1, TR_MIN(bytes / TR_MAX(slot, 1u),
 							(uint64_t)s->catalog->n_unit));
@@ -277,6 +270,12 @@ static int rank(struct tr_setup *s, struct tr_err *err)
 	return tr_profile_sort(s->hot, &s->n_hot, &s->profile, s->miss_cost, n_unit, err);
 }
 
+/* Index into the plan's tiers. */
+static size_t home_tier(const struct tr_setup *s, uint32_t home)
+{
+	return home == TR_HOME_FILE ? s->plan.n_tier - 1 : 1 + home;
+}
+
 static void describe_tiers(struct tr_setup *s)
 {
 	struct tr_plan *p = &s->plan;
@@ -293,10 +292,16 @@ static void describe_tiers(struct tr_setup *s)
 		snprintf(t->name, sizeof(t->name), "pmem:%s", s->pmem[i].dir);
 		t->capacity_bytes = TR_MIN(s->pmem[i].bytes, extents_bytes(s->catalog));
 	}
-	snprintf(p->tier[1 + s->n_pmem].name, sizeof(t->name), "nvme");
-	p->n_tier = s->n_pmem + 2;
+	p->n_tier = s->n_pmem + 1;
+	if (s->vram.n_slot) {
+		t = &p->tier[p->n_tier++];
+		snprintf(t->name, sizeof(t->name), "vram");
+		t->capacity_bytes = t->bytes = s->vram.bytes;
+		t->n_unit = s->vram.n_slot;
+	}
+	snprintf(p->tier[p->n_tier++].name, sizeof(t->name), "nvme");
 	for (i = 0; i < s->catalog->n_unit; i++) {
-		t = &p->tier[1 + TR_MIN((size_t)s->home[i], s->n_pmem)];
+		t = &p->tier[home_tier(s, s->home[i])];
 		t->n_unit++;
 		t->bytes += s->catalog->units[i].bytes;
 	}
@@ -319,6 +324,23 @@ static void describe(struct tr_setup *s, const struct tr_engine_opts *o)
 		.floor_bytes = c->floor_bytes,
 		.n_ctx = o->n_ctx,
 	};
+}
+
+static void describe_device(struct tr_setup *s)
+{
+	if (!s->gpu)
+		return;
+	snprintf(s->plan.device, sizeof(s->plan.device), "%s", s->gpu->info.name);
+	s->plan.device_bytes = s->gpu->info.mem_bytes;
+	s->plan.device_free_bytes = s->gpu->info.free_bytes;
+	s->plan.vram_bytes = s->vram_bytes;
+	s->plan.vram_scratch_bytes += s->place.scratch_bytes;
+	s->plan.vram_weight_bytes = s->place.weight_bytes;
+	s->plan.vram_kv_bytes = s->place.kv_bytes;
+	s->plan.n_vram_layer = s->place.n[TR_GPU_ATTENTION];
+	s->plan.n_vram_ffn = s->place.n[TR_GPU_FFN];
+	s->plan.vram_head = s->place.n[TR_GPU_HEAD];
+	s->plan.vram_layer_bytes = s->place.wanted_bytes;
 }
 
 static uint64_t share(const struct tr_topo *t, unsigned k, uint64_t bytes)
@@ -353,9 +375,9 @@ int tr_setup_open(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *e
 	memset(s, 0, sizeof(*s));
 	if (!o->model_path)
 		return tr_err_set(err, TR_E_INVALID, "no model file was given");
-	if (o->n_pmem > TR_MAX_TIER - 2)
+	if (o->n_pmem > TR_MAX_TIER - 3)
 		return tr_err_set(err, TR_E_LIMIT, "--pmem: %zu paths, at most %d", o->n_pmem,
-			TR_MAX_TIER - 2);
+			TR_MAX_TIER - 3);
 	rc = tr_model_open(&s->model, o->model_path, err);
 	if (rc)
 		return rc;
@@ -368,7 +390,7 @@ int tr_setup_open(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *e
 	if (rc)
 		goto fail;
 	describe(s, o);
-	rc = parse_vram(s, o->vram, err);
+	rc = open_device(s, o, err);
 	if (!rc)
 		rc = parse_policies(s, o->policy, err);
 	if (!rc)
@@ -390,6 +412,7 @@ int tr_setup_open(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *e
 	if (rc)
 		goto fail;
 	describe_tiers(s);
+	describe_device(s);
 	describe_nodes(s);
 	return 0;
 fail:
@@ -406,10 +429,13 @@ void tr_setup_close(struct tr_setup *s)
 	for (i = 0; i < s->n_pmem; i++)
 		free(s->pmem[i].dir);
 	tr_tier_policies_free(&s->policies);
+	free(s->vram_takes);
 	free(s->home);
 	free(s->miss_cost);
 	free(s->hot);
 	tr_profile_close(&s->profile);
+	tr_gpu_place_free(&s->place);
+	tr_gpu_close(s->gpu);
 	tr_catalog_free(s->catalog);
 	tr_model_close(s->model);
 	memset(s, 0, sizeof(*s));
@@ -439,7 +465,7 @@ int tr_engine_plan_units(const struct tr_engine_opts *opts,
 	for (i = 0; !rc && i < s.catalog->n_unit; i++) {
 		const struct tr_unit *u = &s.catalog->units[i];
 		struct tr_unit_info info = { u->layer, u->expert, u->bytes, { { 0 } },
-			1 + (uint32_t)TR_MIN((size_t)s.home[i], s.n_pmem) };
+			(uint32_t)home_tier(&s, s.home[i]) };
 
 		for (p = 0; p < TR_N_PART; p++) {
 			info.part[p].shard = u->part[p].shard;

@@ -8,7 +8,9 @@
 #define TR_ENGINE_PLAN_H
 
 #include "cache/place.h"
+#include "cache/vram.h"
 #include "engine/arch.h"
+#include "engine/gpu.h"
 #include "engine/profile.h"
 #include "engine/tier_policy.h"
 
@@ -25,6 +27,14 @@ struct tr_setup {
 	struct tr_arch_info info;
 	struct tr_plan plan;
 	struct tr_topo topo;
+	struct tr_gpu *gpu; /* NULL: none */
+	bool *vram_takes;   /* [n_moe_layer] it can compute the layer's experts */
+	struct tr_vram_plan vram; /* n_slot 0: no tier */
+	uint64_t vram_bytes; /* to take of it, for all */
+	struct tr_gpu_place place; /* of these, what is for the layers */
+	uint32_t n_guest;   /* slots for what is fetched: see guests.h */
+	uint64_t guest_bytes; /* of one */
+	uint64_t vram_token_bytes; /* to copy there as a token ends, at most */
 	uint32_t *home;	    /* [n_unit] index of the persistent memory, or TR_HOME_FILE */
 	size_t n_pmem;
 	struct tr_pmem_opt pmem[TR_MAX_TIER];
@@ -46,6 +56,17 @@ struct tr_setup {
 /* opts->n_ctx and n_batch are filled in. */
 int tr_setup_open(struct tr_setup *setup, struct tr_engine_opts *opts, struct tr_err *err);
 void tr_setup_close(struct tr_setup *setup);
+
+/* plan_vram.c: gpu, catalog, info and the batch are known. Fills vram_takes, vram, place,
+ * vram_bytes. */
+int tr_setup_vram(struct tr_setup *setup, const struct tr_engine_opts *opts, struct tr_err *err);
+
+/* plan_gpu.c: which parts of the layers go to the device, in so many bytes of it at most. gpu, arch, info and
+ * the context are known. Fills place. */
+int tr_setup_place(struct tr_setup *setup, const struct tr_engine_opts *opts, uint64_t room,
+	struct tr_err *err);
+/* To the log. */
+void tr_setup_say_place(const struct tr_setup *setup);
 
 /* Memory that the process may still take. */
 struct tr_memory {

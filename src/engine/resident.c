@@ -262,3 +262,10 @@ struct tr_weight tr_resident_weight(const struct tr_resident *res, const struct 
 	}
 	return w;
 }
+
+void tr_resident_drop(struct tr_weight *w)
+{
+	if (w->data)
+		tr_pages_drop((void *)(uintptr_t)w->data, w->rows * w->row_bytes);
+	w->data = NULL;
+}

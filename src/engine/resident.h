@@ -26,4 +26,8 @@ const uint8_t *tr_resident_data(const struct tr_resident *res, const struct tr_t
 /* t as a matrix of ne[0] columns, all other dimensions as rows. t NULL gives an empty weight. */
 struct tr_weight tr_resident_weight(const struct tr_resident *res, const struct tr_tensor *t);
 
+/* The weight is used here no more: w->data becomes NULL, and its memory is given back but for pages that
+ * it shares with others. */
+void tr_resident_drop(struct tr_weight *w);
+
 #endif

@@ -27,6 +27,18 @@ static int replay_log(const struct tr_trace *t, struct tr_shares *out, struct tr
 	return rc;
 }
 
+/* What was in VRAM at the start was not in DRAM. */
+static void leave_out_vram(const struct tr_engine *e, struct tr_trace_units *u)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; e->vram && i < u->n_hot; i++)
+		if (!tr_vram_tier_was_warm(e->vram, u->hot[i]))
+			u->hot[n++] = u->hot[i];
+	if (e->vram)
+		u->n_hot = n;
+}
+
 int tr_engine_routes(const struct tr_engine *e, uint64_t max_request, struct tr_trace *out,
 	uint64_t *n_request, uint64_t *n_hit, struct tr_err *err)
 {
@@ -44,6 +56,8 @@ int tr_engine_routes(const struct tr_engine *e, uint64_t max_request, struct tr_
 	rc = tr_engine_trace_units(e, &out->units, err);
 	if (rc)
 		tr_trace_fini(out);
+	else
+		leave_out_vram(e, &out->units);
 	return rc;
 }
 

@@ -537,4 +537,5 @@ const struct tr_arch_ops tr_arch_deepseek2 = {
 	.scratch_free = ds2_scratch_free,
 	.forward = ds2_forward,
 	.route_ahead = ds2_route_ahead,
+	.gpu = &ds2_gpu_ops,
 };

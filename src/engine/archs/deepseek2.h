@@ -55,4 +55,6 @@ int ds2_forward(const void *am, struct tr_run *run, const int32_t *ids, size_t n
 	bool want_logits, struct tr_err *err);
 void ds2_route_ahead(const void *am, struct tr_run *run, uint32_t layer, float *scores);
 
+extern const struct tr_arch_gpu_ops ds2_gpu_ops; /* deepseek2_gpu.c */
+
 #endif

@@ -4,7 +4,7 @@
  * Every op handles all tokens of the chunk; each token is computed on its own, so chunk sizes do not
  * change a bit. Reads of missing experts are submitted before the shared expert is computed.
  */
-#include "engine/archs/deepseek2.h"
+#include "engine/archs/deepseek2_run.h"
 #include "base/mem.h"
 #include "engine/foresee.h"
 #include "engine/live.h"
@@ -13,27 +13,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct ds2_scratch {
-	size_t n_tok_max;
-	struct tr_acts acts;   /* inputs of matrices that share x */
-	struct tr_acts acts_ffn; /* inputs of experts: lives while acts is reused by the shared one */
-	float *h;	       /* [n_tok][embd] residual stream */
-	float *x;	       /* [n_tok][embd] normalised */
-	float *branch;	       /* [n_tok][embd] what is added to h */
-	float *shared;	       /* [n_tok][embd] */
-	float *qa;	       /* [n_tok][q_lora] */
-	float *q;	       /* [n_tok][n_head * n_qk] */
-	float *kv;	       /* [n_tok][n_lat + n_rot] */
-	float *o;	       /* [n_tok][n_head * n_v] */
-	float *gate, *up;      /* [n_tok][ff] of dense or shared networks */
-	float *rope;	       /* [n_tok][n_rot] */
-	float *router;	       /* [n_tok][n_expert] */
-	float *router_work;    /* [n_tok][2 * n_expert] */
-	uint32_t *ids;	       /* [n_tok][n_used] */
-	float *weights;	       /* [n_tok][n_used] */
-	void *mla;	       /* tr_mla_scratch_bytes */
-};
 
 static size_t stride(size_t n)
 {
@@ -117,37 +96,28 @@ void ds2_scratch_free(void *scratch)
 	free(s);
 }
 
-/* A chunk on its way through the layers. */
-struct chunk {
-	const struct ds2 *d;
-	struct tr_run *run;
-	struct ds2_scratch *s;
-	size_t n;
-	uint32_t pos;
-};
-
 /* What has been done since the last call of it. */
-static void lap(const struct chunk *c, enum tr_span_kind kind, uint32_t layer)
+static void lap(const struct ds2_chunk *c, enum tr_span_kind kind, uint32_t layer)
 {
 	tr_lap(c->run->timeline, kind, layer);
 }
 
-static void matmul(struct chunk *c, float *out, const struct tr_weight *w, struct tr_acts *x)
+static void matmul(struct ds2_chunk *c, float *out, const struct tr_weight *w, struct tr_acts *x)
 {
 	tr_op_matmul(&c->run->ops, out, stride(w->rows), w, x);
 }
 
-static void norm(struct chunk *c, float *out, const float *x, const float *w, size_t n)
+static void norm(struct ds2_chunk *c, float *out, const float *x, const float *w, size_t n)
 {
 	tr_op_rms_norm(&c->run->ops, out, stride(n), x, stride(n), w, n, c->n, c->d->eps);
 }
 
-static void add(struct chunk *c, float *y, const float *x)
+static void add(struct ds2_chunk *c, float *y, const float *x)
 {
 	tr_op_add(&c->run->ops, y, x, c->d->info.n_embd, stride(c->d->info.n_embd), c->n);
 }
 
-static void embed(struct chunk *c, const int32_t *ids)
+static void embed(struct ds2_chunk *c, const int32_t *ids)
 {
 	const struct tr_weight *w = &c->d->embd;
 	size_t t;
@@ -158,7 +128,7 @@ static void embed(struct chunk *c, const int32_t *ids)
 }
 
 /* Latents and rotated keys of the chunk go to the cache. */
-static void store_kv(struct chunk *c, uint32_t layer, const struct ds2_layer *l)
+static void store_kv(struct ds2_chunk *c, uint32_t layer, const struct ds2_layer *l)
 {
 	const struct tr_mla *a = &c->d->mla;
 	size_t step = stride(a->n_lat + a->n_rot), t;
@@ -173,7 +143,7 @@ static void store_kv(struct chunk *c, uint32_t layer, const struct ds2_layer *l)
 	}
 }
 
-static void attention(struct chunk *c, uint32_t layer)
+static void attention(struct ds2_chunk *c, uint32_t layer)
 {
 	const struct ds2_layer *l = &c->d->layers[layer];
 	const struct tr_mla *a = &c->d->mla;
@@ -196,8 +166,7 @@ static void attention(struct chunk *c, uint32_t layer)
 	add(c, s->h, s->branch);
 }
 
-/* out = down(silu(gate x) * up x) */
-static void feed_forward(struct chunk *c, const struct ds2_ffn *f, struct tr_acts *x, float *out)
+void ds2_feed_forward(struct ds2_chunk *c, const struct ds2_ffn *f, struct tr_acts *x, float *out)
 {
 	struct ds2_scratch *s = c->s;
 
@@ -210,7 +179,7 @@ static void feed_forward(struct chunk *c, const struct ds2_ffn *f, struct tr_act
 }
 
 struct route_job {
-	struct chunk *c;
+	struct ds2_chunk *c;
 	const struct ds2_layer *l;
 };
 
@@ -227,19 +196,18 @@ static void route_tokens(void *ctx, unsigned worker, size_t begin, size_t end)
 			s->ids + begin * r->n_used, s->weights + begin * r->n_used);
 }
 
-static void route(struct chunk *c, uint32_t layer)
+static void route(struct ds2_chunk *c, uint32_t layer)
 {
 	struct route_job job = { c, &c->d->layers[layer] };
 
 	matmul(c, c->s->router, &job.l->router, &c->s->acts_ffn);
 	tr_pool_run(c->run->ops.pool, route_tokens, &job, c->n, 4);
-	tr_run_routed(c->run, layer, c->s->ids, c->s->weights, c->n);
 }
 
 /* Branch, router and acts are free between the reads of a layer and its feed-forward network. */
 void ds2_route_ahead(const void *am, struct tr_run *run, uint32_t layer, float *scores)
 {
-	struct chunk c = { am, run, run->scratch, 1, 0 };
+	struct ds2_chunk c = { am, run, run->scratch, 1, 0 };
 	const struct ds2_layer *l = &c.d->layers[layer];
 
 	norm(&c, c.s->branch, c.s->h, l->ffn_norm, c.d->info.n_embd);
@@ -248,7 +216,7 @@ void ds2_route_ahead(const void *am, struct tr_run *run, uint32_t layer, float *
 	tr_router_scores(&c.d->router, run->ops.k, c.s->router, scores);
 }
 
-static void look_ahead(struct chunk *c, uint32_t layer)
+void ds2_look_ahead(struct ds2_chunk *c, uint32_t layer)
 {
 	const struct ds2_scratch *s = c->s;
 	struct tr_routed routed = { s->ids, s->weights, s->router_work };
@@ -261,7 +229,24 @@ static void look_ahead(struct chunk *c, uint32_t layer)
 	tr_live_enter(c->run->live, TR_LANE_ALWAYS);
 }
 
-static int experts(struct chunk *c, uint32_t layer, struct tr_err *err)
+int ds2_experts_begin(struct ds2_chunk *c, uint32_t layer, struct tr_err *err)
+{
+	struct ds2_scratch *s = c->s;
+
+	tr_run_routed(c->run, layer, s->ids, s->weights, c->n);
+	return tr_moe_begin(c->run->moe, layer, &s->acts_ffn, s->ids, err);
+}
+
+int ds2_experts_end(struct ds2_chunk *c, float *out, struct tr_err *err)
+{
+	int rc = tr_moe_finish(c->run->moe, err);
+
+	if (!rc)
+		tr_moe_combine(c->run->moe, c->s->weights, out, stride(c->d->info.n_embd));
+	return rc;
+}
+
+static int experts(struct ds2_chunk *c, uint32_t layer, struct tr_err *err)
 {
 	const struct ds2_layer *l = &c->d->layers[layer];
 	struct ds2_scratch *s = c->s;
@@ -269,18 +254,17 @@ static int experts(struct chunk *c, uint32_t layer, struct tr_err *err)
 
 	route(c, layer);
 	lap(c, TR_SPAN_ROUTER, layer);
-	rc = tr_moe_begin(c->run->moe, layer, &s->acts_ffn, s->ids, err);
+	rc = ds2_experts_begin(c, layer, err);
 	if (rc)
 		return rc;
 	lap(c, TR_SPAN_LOOKUP, layer);
-	look_ahead(c, layer);
+	ds2_look_ahead(c, layer);
 	if (l->ffn.gate.quant)
-		feed_forward(c, &l->ffn, &s->acts_ffn, s->shared);
+		ds2_feed_forward(c, &l->ffn, &s->acts_ffn, s->shared);
 	lap(c, TR_SPAN_SHARED, layer);
-	rc = tr_moe_finish(c->run->moe, err);
+	rc = ds2_experts_end(c, s->branch, err);
 	if (rc)
 		return rc;
-	tr_moe_combine(c->run->moe, s->weights, s->branch, stride(c->d->info.n_embd));
 	if (l->ffn.gate.quant)
 		add(c, s->branch, s->shared);
 	add(c, s->h, s->branch);
@@ -288,7 +272,7 @@ static int experts(struct chunk *c, uint32_t layer, struct tr_err *err)
 	return 0;
 }
 
-static int run_layer(struct chunk *c, uint32_t layer, struct tr_err *err)
+static int run_layer(struct ds2_chunk *c, uint32_t layer, struct tr_err *err)
 {
 	const struct ds2_layer *l = &c->d->layers[layer];
 	struct ds2_scratch *s = c->s;
@@ -301,14 +285,22 @@ static int run_layer(struct chunk *c, uint32_t layer, struct tr_err *err)
 	lap(c, TR_SPAN_ATTENTION, layer);
 	if (l->moe)
 		return experts(c, layer, err);
-	look_ahead(c, layer);
-	feed_forward(c, &l->ffn, &s->acts_ffn, s->branch);
+	ds2_look_ahead(c, layer);
+	ds2_feed_forward(c, &l->ffn, &s->acts_ffn, s->branch);
 	add(c, s->h, s->branch);
 	lap(c, TR_SPAN_DENSE, layer);
 	return 0;
 }
 
-static int logits(struct chunk *c, struct tr_err *err)
+int ds2_check_logits(const struct ds2_chunk *c, struct tr_err *err)
+{
+	if (isfinite(c->run->ops.k->sum_squares(c->run->logits, c->d->info.n_vocab)))
+		return 0;
+	return tr_err_set(err, TR_E_FORMAT,
+		"logits are not finite: the weights are broken or overflow float32");
+}
+
+static int logits(struct ds2_chunk *c, struct tr_err *err)
 {
 	const struct ds2 *d = c->d;
 	struct ds2_scratch *s = c->s;
@@ -319,18 +311,47 @@ static int logits(struct chunk *c, struct tr_err *err)
 	tr_acts_set(&s->acts, s->x, d->info.n_embd, 1);
 	matmul(c, c->run->logits, &d->head, &s->acts);
 	lap(c, TR_SPAN_HEAD, d->info.n_layer - 1);
-	if (!isfinite(c->run->ops.k->sum_squares(c->run->logits, d->info.n_vocab)))
-		return tr_err_set(err, TR_E_FORMAT,
-			"logits are not finite: the weights are broken or overflow float32");
-	return 0;
+	return ds2_check_logits(c, err);
+}
+
+/* With a device the residual stream goes where the next step is. */
+static int layer_anywhere(struct ds2_chunk *c, uint32_t layer, struct tr_err *err)
+{
+	int rc;
+
+	if (ds2_gpu_has_layer(c, layer))
+		return ds2_gpu_layer(c, layer, err);
+	rc = ds2_gpu_fetch(c, false, err);
+	return rc ? rc : run_layer(c, layer, err);
+}
+
+static int logits_anywhere(struct ds2_chunk *c, struct tr_err *err)
+{
+	int rc;
+
+	if (ds2_gpu_has_head(c))
+		return ds2_gpu_logits(c, err);
+	rc = ds2_gpu_fetch(c, true, err);
+	return rc ? rc : logits(c, err);
+}
+
+static int run_chunk(struct ds2_chunk *c, bool want_logits, struct tr_err *err)
+{
+	uint32_t layer;
+	int rc = 0;
+
+	ds2_gpu_begin(c);
+	for (layer = 0; layer < c->d->info.n_layer && !rc; layer++)
+		rc = layer_anywhere(c, layer, err);
+	if (!rc && want_logits)
+		rc = logits_anywhere(c, err);
+	return ds2_gpu_end(c, rc, err);
 }
 
 int ds2_forward(const void *am, struct tr_run *run, const int32_t *ids, size_t n, uint32_t pos,
 	bool want_logits, struct tr_err *err)
 {
-	struct chunk c = { am, run, run->scratch, n, pos };
-	uint32_t layer;
-	int rc;
+	struct ds2_chunk c = { am, run, run->scratch, n, pos };
 
 	tr_assert(n >= 1 && n <= run->n_tok_max && pos + n <= run->kv->n_ctx);
 	if (n > 1 && run->moe)
@@ -338,10 +359,5 @@ int ds2_forward(const void *am, struct tr_run *run, const int32_t *ids, size_t n
 	embed(&c, ids);
 	tr_rope_table(&c.d->rope, pos, n, c.s->rope);
 	lap(&c, TR_SPAN_OTHER, 0);
-	for (layer = 0; layer < c.d->info.n_layer; layer++) {
-		rc = run_layer(&c, layer, err);
-		if (rc)
-			return rc;
-	}
-	return want_logits ? logits(&c, err) : 0;
+	return run_chunk(&c, want_logits, err);
 }

@@ -1,0 +1,470 @@
+/* vram.c - slots on the device, the feeder, and what its copies have come to. */
+#include "engine/vram.h"
+#include "base/mem.h"
+#include "base/sync.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Pinned memory that copies go through: blocks large enough for the full rate of PCIe, and enough of
+ * them that one is filled while others are under way. */
+#define RING_BLOCKS 4
+#define RING_BYTES  (1u << 20)
+
+/* Copies that wait may keep this share of the DRAM cache from being given up. */
+#define HOLD_SHARE 4
+
+/* The feeder takes a processor only when no worker wants it, or nearly so. */
+#define FEEDER_NICE 19
+
+struct copy {
+	uint32_t id;
+	struct tr_handle hold; /* NONE once its bytes are in the ring and the engine saw it */
+	uint8_t *to;
+	struct tr_event *done;
+	bool is_late, has_ended; /* the engine's */
+};
+
+struct tr_vram_tier {
+	struct tr_vram_tier_cfg cfg;
+	struct tr_vram *vram;
+	struct tr_buffer *slots[TR_VRAM_MAX_CLASS];
+	struct tr_cache *cache;
+	bool is_lost; /* and given up */
+	uint32_t *ids;	     /* [n_unit] scratch */
+	uint32_t max_copy;
+	uint32_t n_ended;    /* of copies */
+	bool *was_warm;	     /* [n_unit] */
+	uint64_t warm_units, warm_bytes, late;
+
+	/* The feeder's. */
+	pthread_t thread;
+	bool started;
+	void *ring[RING_BLOCKS];
+	struct tr_event *ring_free[RING_BLOCKS];
+	unsigned next_block;
+
+	struct tr_mutex lock;
+	pthread_cond_t moved;
+	/* Guarded by lock. */
+	struct copy *copies; /* [max_copy]; the entries before n_copy are constant but for hold */
+	uint32_t n_copy, n_fed;
+	bool stop;
+	int rc; /* of the first copy that failed */
+	struct tr_err err;
+};
+
+static const struct tr_moe_layer *layer_of(const struct tr_vram_tier *t, uint32_t id)
+{
+	const struct tr_catalog *c = t->cfg.vram.catalog;
+
+	return &c->moe_layers[id / c->n_expert];
+}
+
+static uint8_t *slot_of(const struct tr_vram_tier *t, uint32_t id)
+{
+	uint32_t slot;
+	size_t class;
+
+	tr_vram_where(t->vram, id, &class, &slot);
+	return tr_buffer_at(t->slots[class], slot * t->cfg.vram.plan->class[class].slot_bytes);
+}
+
+/* --- the feeder ------------------------------------------------------------------------------- */
+
+static int feed_part(struct tr_vram_tier *t, uint8_t *to, const uint8_t *from, uint64_t bytes,
+	struct tr_err *err)
+{
+	struct tr_stream *s = t->cfg.gpu->copy;
+	uint64_t at, n;
+	int rc = 0;
+
+	for (at = 0; at < bytes && !rc; at += n) {
+		unsigned i = t->next_block++ % RING_BLOCKS;
+
+		n = TR_MIN(bytes - at, (uint64_t)RING_BYTES);
+		rc = tr_event_sync(t->ring_free[i], err);
+		if (rc)
+			break;
+		memcpy(t->ring[i], from + at, n);
+		rc = tr_stream_copy(s, TR_COPY_TO_DEVICE, to + at, t->ring[i], n, err);
+		if (!rc)
+			rc = tr_stream_record(s, t->ring_free[i], err);
+	}
+	return rc;
+}
+
+static int feed(struct tr_vram_tier *t, const struct copy *c, struct tr_err *err)
+{
+	const struct tr_unit *u = &t->cfg.vram.catalog->units[c->id];
+	uint64_t off[TR_N_PART];
+	int rc = 0;
+
+	tr_vram_layout(layer_of(t, c->id), off);
+	for (int p = 0; p < TR_N_PART && !rc; p++)
+		rc = feed_part(t, c->to + off[p], c->hold.part[p], u->part[p].bytes, err);
+	return rc ? rc : tr_stream_record(t->cfg.gpu->copy, c->done, err);
+}
+
+static void *feeder_main(void *arg)
+{
+	struct tr_vram_tier *t = arg;
+	struct tr_err err;
+	int rc;
+
+	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), FEEDER_NICE);
+	tr_mutex_lock(&t->lock);
+	while (!t->stop) {
+		if (t->n_fed == t->n_copy) {
+			tr_mutex_wait(&t->lock, &t->moved);
+			continue;
+		}
+		rc = t->rc;
+		if (!rc) {
+			const struct copy *c = &t->copies[t->n_fed];
+
+			tr_mutex_unlock(&t->lock);
+			rc = feed(t, c, &err);
+			tr_mutex_lock(&t->lock);
+			if (rc) {
+				t->rc = rc;
+				t->err = err;
+			}
+		}
+		t->n_fed++;
+		pthread_cond_broadcast(&t->moved);
+	}
+	tr_mutex_unlock(&t->lock);
+	return NULL;
+}
+
+static void stop_feeder(struct tr_vram_tier *t)
+{
+	if (!t->started)
+		return;
+	tr_mutex_lock(&t->lock);
+	t->stop = true;
+	pthread_cond_broadcast(&t->moved);
+	tr_mutex_unlock(&t->lock);
+	pthread_join(t->thread, NULL);
+	t->started = false;
+}
+
+/* --- open and close --------------------------------------------------------------------------- */
+
+static int cut_slots(struct tr_vram_tier *t, struct tr_err *err)
+{
+	const struct tr_vram_plan *p = t->cfg.vram.plan;
+	int rc = 0;
+
+	for (size_t i = 0; i < p->n_class && !rc; i++)
+		if (p->class[i].n_slot)
+			rc = tr_buffer_new(&t->slots[i], t->cfg.gpu->dev,
+				p->class[i].n_slot * p->class[i].slot_bytes, "expert slots", err);
+	return rc;
+}
+
+static int make_ring(struct tr_vram_tier *t, struct tr_err *err)
+{
+	struct tr_device *dev = t->cfg.gpu->dev;
+	void *at;
+	int rc = 0;
+
+	for (unsigned i = 0; i < RING_BLOCKS && !rc; i++) {
+		rc = tr_pinned_new(dev, RING_BYTES, &t->ring[i], &at, err);
+		if (!rc)
+			rc = tr_event_new(&t->ring_free[i], dev, err);
+	}
+	for (uint32_t i = 0; i < t->max_copy && !rc; i++)
+		rc = tr_event_new(&t->copies[i].done, dev, err);
+	return rc;
+}
+
+int tr_vram_tier_open(struct tr_vram_tier **out, const struct tr_vram_tier_cfg *cfg,
+	struct tr_err *err)
+{
+	struct tr_vram_tier *t = tr_calloc(1, sizeof(*t));
+	uint64_t holdable = (uint64_t)(cfg->n_dram_slot / HOLD_SHARE) *
+		cfg->vram.plan->class[cfg->vram.plan->n_class - 1].slot_bytes;
+	int rc;
+
+	if (!t)
+		return tr_err_set(err, TR_E_NOMEM, "VRAM tier: out of memory");
+	tr_mutex_init(&t->lock, TR_RANK_LEAF);
+	pthread_cond_init(&t->moved, NULL);
+	t->cfg = *cfg;
+	if (!cfg->all_in_place)
+		t->cfg.vram.token_bytes = TR_MIN(cfg->vram.token_bytes, holdable);
+	rc = tr_vram_new(&t->vram, &t->cfg.vram, err);
+	if (!rc) {
+		t->max_copy = tr_vram_max_copies(t->vram);
+		t->copies = tr_calloc(TR_MAX(t->max_copy, 1u), sizeof(*t->copies));
+		t->ids = tr_calloc(cfg->vram.catalog->n_unit, sizeof(*t->ids));
+		t->was_warm = tr_calloc(cfg->vram.catalog->n_unit, sizeof(*t->was_warm));
+		if (!t->copies || !t->ids || !t->was_warm)
+			rc = tr_err_set(err, TR_E_NOMEM, "VRAM tier: out of memory");
+	}
+	if (!rc)
+		rc = cut_slots(t, err);
+	if (!rc)
+		rc = make_ring(t, err);
+	if (rc) {
+		tr_vram_tier_close(t);
+		return rc;
+	}
+	*out = t;
+	return 0;
+}
+
+int tr_vram_tier_start(struct tr_vram_tier *t, struct tr_cache *cache, struct tr_err *err)
+{
+	int rc;
+
+	t->cache = cache;
+	rc = pthread_create(&t->thread, NULL, feeder_main, t);
+	if (rc)
+		return tr_err_sys(err, rc, "VRAM tier: thread that feeds it");
+	t->started = true;
+	return 0;
+}
+
+/* No copy is fed any more. */
+static void release_holds(struct tr_vram_tier *t)
+{
+	for (uint32_t i = 0; i < t->n_copy; i++)
+		tr_cache_release(t->cache, &t->copies[i].hold, 1);
+}
+
+void tr_vram_tier_close(struct tr_vram_tier *t)
+{
+	if (!t)
+		return;
+	stop_feeder(t);
+	if (t->cache)
+		release_holds(t);
+	if (t->cfg.gpu->copy) /* what it still reads and writes */
+		tr_stream_sync(t->cfg.gpu->copy, NULL);
+	for (uint32_t i = 0; t->copies && i < t->max_copy; i++)
+		tr_event_free(t->copies[i].done);
+	for (unsigned i = 0; i < RING_BLOCKS; i++) {
+		tr_event_free(t->ring_free[i]);
+		tr_pinned_free(t->cfg.gpu->dev, t->ring[i]);
+	}
+	for (size_t i = 0; i < TR_VRAM_MAX_CLASS; i++)
+		tr_buffer_free(t->slots[i]);
+	tr_vram_free(t->vram);
+	tr_mutex_fini(&t->lock);
+	pthread_cond_destroy(&t->moved);
+	free(t->copies);
+	free(t->ids);
+	free(t->was_warm);
+	free(t);
+}
+
+/* --- a set ------------------------------------------------------------------------------------ */
+
+bool tr_vram_tier_has(void *tier, uint32_t id)
+{
+	const struct tr_vram_tier *t = tier;
+
+	return !t->cfg.gpu->is_lost && tr_vram_has(t->vram, id);
+}
+
+void tr_vram_tier_parts(const struct tr_vram_tier *t, uint32_t id, const uint8_t *part[TR_N_PART])
+{
+	const uint8_t *slot = slot_of(t, id);
+	uint64_t off[TR_N_PART];
+
+	tr_vram_layout(layer_of(t, id), off);
+	for (int p = 0; p < TR_N_PART; p++)
+		part[p] = slot + off[p];
+}
+
+void tr_vram_tier_take(struct tr_vram_tier *t, const uint32_t *ids, size_t n, bool scan)
+{
+	if (!t->cfg.gpu->is_lost)
+		tr_vram_take(t->vram, ids, n, scan);
+}
+
+/* --- the end of a token ----------------------------------------------------------------------- */
+
+/* Copies that are over come to be here. n_fed of them have left what they were made from. */
+static int reap(struct tr_vram_tier *t, uint32_t n_fed, struct tr_err *err)
+{
+	for (uint32_t i = 0; i < n_fed; i++) {
+		struct copy *c = &t->copies[i];
+		int done;
+
+		tr_cache_release(t->cache, &c->hold, 1);
+		if (c->has_ended)
+			continue;
+		done = tr_event_done(c->done, err);
+		if (done < 0)
+			return done;
+		if (done) {
+			tr_vram_end_copy(t->vram, c->id, true);
+			c->has_ended = true;
+			t->n_ended++;
+		}
+	}
+	for (uint32_t i = 0; i < t->n_copy; i++) {
+		t->late += !t->copies[i].has_ended && !t->copies[i].is_late;
+		t->copies[i].is_late = true;
+	}
+	return 0;
+}
+
+static bool has_source(void *tier, uint32_t id)
+{
+	struct tr_vram_tier *t = tier;
+	struct tr_handle h;
+
+	if (!tr_cache_hold(t->cache, id, &h))
+		return false;
+	tr_cache_release(t->cache, &h, 1);
+	return true;
+}
+
+static void begin_copies(struct tr_vram_tier *t, uint32_t n)
+{
+	uint32_t n_copy = 0, n_dram = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct copy *c = &t->copies[n_copy];
+		bool ok = tr_cache_hold(t->cache, t->ids[i], &c->hold);
+
+		n_dram += ok && !c->hold.tier;
+		if (ok && !c->hold.tier && n_dram > TR_MAX(t->cfg.n_dram_slot / HOLD_SHARE, 1u)) {
+			tr_cache_release(t->cache, &c->hold, 1);
+			ok = false;
+		}
+		if (!ok) {
+			tr_vram_end_copy(t->vram, t->ids[i], false);
+			continue;
+		}
+		c->id = t->ids[i];
+		c->to = slot_of(t, c->id);
+		c->is_late = c->has_ended = false;
+		n_copy++;
+	}
+	tr_mutex_lock(&t->lock);
+	t->n_fed = 0;
+	t->n_copy = n_copy;
+	pthread_cond_broadcast(&t->moved);
+	tr_mutex_unlock(&t->lock);
+	t->n_ended = 0;
+}
+
+static void wait_until_fed(struct tr_vram_tier *t)
+{
+	tr_mutex_lock(&t->lock);
+	while (t->started && t->n_fed != t->n_copy)
+		tr_mutex_wait(&t->lock, &t->moved);
+	tr_mutex_unlock(&t->lock);
+}
+
+/* Nothing is here any more, and nothing comes. */
+static void give_up(struct tr_vram_tier *t)
+{
+	if (t->is_lost)
+		return;
+	wait_until_fed(t);
+	release_holds(t);
+	t->is_lost = true;
+}
+
+int tr_vram_tier_tick(struct tr_vram_tier *t, struct tr_err *err)
+{
+	uint32_t n_fed, n;
+	int rc;
+
+	if (t->cfg.gpu->is_lost) {
+		give_up(t);
+		return 0;
+	}
+	tr_mutex_lock(&t->lock);
+	n_fed = t->n_fed;
+	rc = t->rc;
+	if (rc && err)
+		*err = t->err;
+	tr_mutex_unlock(&t->lock);
+	if (!rc)
+		rc = reap(t, n_fed, err);
+	if (rc)
+		return rc;
+	n = tr_vram_tick(t->vram, t->n_ended == t->n_copy ? has_source : NULL, t, t->ids);
+	if (n)
+		begin_copies(t, n);
+	return 0;
+}
+
+int tr_vram_tier_settle(struct tr_vram_tier *t, struct tr_err *err)
+{
+	int rc;
+
+	if (t->cfg.gpu->is_lost)
+		return 0;
+	wait_until_fed(t);
+	tr_mutex_lock(&t->lock);
+	rc = t->rc;
+	if (rc && err)
+		*err = t->err;
+	tr_mutex_unlock(&t->lock);
+	for (uint32_t i = 0; i < t->n_copy && !rc; i++)
+		rc = tr_event_sync(t->copies[i].done, err);
+	return rc ? rc : reap(t, t->n_copy, err);
+}
+
+void tr_vram_tier_stats(const struct tr_vram_tier *t, struct tr_vram_tier_stats *out)
+{
+	*out = (struct tr_vram_tier_stats){ .capacity_bytes = t->cfg.vram.plan->bytes,
+		.warm_units = t->warm_units,
+		.warm_bytes = t->warm_bytes,
+		.late = t->late };
+	tr_vram_counts(t->vram, &out->counts);
+	out->counts.copied_units -= t->warm_units;
+	out->counts.copied_bytes -= t->warm_bytes;
+}
+
+/* --- while loading ----------------------------------------------------------------------------- */
+
+uint32_t tr_vram_tier_warm_begin(struct tr_vram_tier *t, uint32_t *ids)
+{
+	return tr_vram_warm(t->vram, ids);
+}
+
+int tr_vram_tier_upload(struct tr_vram_tier *t, uint32_t id, const void *const part[TR_N_PART],
+	struct tr_err *err)
+{
+	const struct tr_unit *u = &t->cfg.vram.catalog->units[id];
+	uint8_t *slot = slot_of(t, id);
+	uint64_t off[TR_N_PART];
+	int rc = 0;
+
+	tr_vram_layout(layer_of(t, id), off);
+	for (int p = 0; p < TR_N_PART && !rc; p++)
+		rc = tr_gpu_upload(t->cfg.gpu, slot + off[p], part[p], u->part[p].bytes, err);
+	t->warm_bytes += rc ? 0 : u->bytes;
+	t->warm_units += !rc;
+	t->was_warm[id] = !rc;
+	return rc;
+}
+
+bool tr_vram_tier_was_warm(const struct tr_vram_tier *t, uint32_t id)
+{
+	return t->was_warm[id];
+}
+
+int tr_vram_tier_warm_end(struct tr_vram_tier *t, const uint32_t *ids, uint32_t n, int rc,
+	struct tr_err *err)
+{
+	if (!rc)
+		rc = tr_gpu_upload_end(t->cfg.gpu, err);
+	for (uint32_t i = 0; i < n; i++)
+		tr_vram_end_copy(t->vram, ids[i], !rc);
+	return rc;
+}

@@ -1,0 +1,507 @@
+/*
+ * t_gpu_layers.c - layers on a device: where parts go, the bits of the CPU, waits of the host,
+ * faults.
+ *
+ * The device is the host device unless TR_DEVICE names another; faults are the host device's in any
+ * case. So this shows that the engine asks for the right operations in the
+ * right order. The demo model has 6 layers, the first of them dense.
+ */
+#include "test.h"
+#include "base/mem.h"
+#include "engine/engine.h"
+
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define N_LAYER	 6
+#define N_DENSE	 1
+#define N_CTX	 400
+#define N_PROMPT 300 /* more than a chunk of positions of attention */
+#define N_GEN	 8
+#define N_LOAD	 90 /* operations of loading all layers */
+
+static struct tr_err err;
+
+static const char *demo_path(void)
+{
+	static char path[4096];
+
+	snprintf(path, sizeof(path), "%s/models/demo-q4_0.gguf", getenv("TR_SRCDIR"));
+	return path;
+}
+
+/* The device to test: TR_DEVICE, or the host device. */
+static const char *tested_device(void)
+{
+	const char *named = getenv("TR_DEVICE");
+
+	return named ? named : "host";
+}
+
+static struct tr_engine_opts demo(const char *device, const char *vram, unsigned n_batch)
+{
+	return (struct tr_engine_opts){ .model_path = demo_path(),
+		.n_ctx = N_CTX,
+		.n_batch = n_batch,
+		.n_thread = 2,
+		.dram = "100%",
+		.device = device,
+		.vram = vram };
+}
+
+static struct tr_engine *open_engine(const struct tr_engine_opts *opts)
+{
+	struct tr_engine *e;
+
+	if (tr_engine_open(&e, opts, &err))
+		fail_msg("%s", err.msg);
+	return e;
+}
+
+static struct tr_session *open_session(struct tr_engine *e)
+{
+	struct tr_session *s;
+
+	if (tr_session_new(&s, e, &err))
+		fail_msg("%s", err.msg);
+	return s;
+}
+
+static void feed(struct tr_session *s, const int32_t *ids, size_t n)
+{
+	if (tr_session_feed(s, ids, n, &err))
+		fail_msg("%s", err.msg);
+}
+
+static void make_prompt(int32_t *ids, size_t n, unsigned seed)
+{
+	for (size_t i = 0; i < n; i++)
+		ids[i] = (int32_t)((37 * i * i + 11 * i + seed) % 4000);
+}
+
+/* --- where parts go --------------------------------------------------------------------------- */
+
+#define N 4 /* layers of the tests of places */
+
+struct sizes {
+	uint64_t part[TR_N_GPU_PART][N];
+};
+
+static uint64_t size_of(const void *ctx, enum tr_gpu_part part, uint32_t layer)
+{
+	return ((const struct sizes *)ctx)->part[part][layer];
+}
+
+static const struct sizes even = { { { 10, 10, 10, 10 }, { 5, 5, 5, 5 }, { 30 } } };
+
+static struct tr_gpu_place place(const struct sizes *s, uint64_t room)
+{
+	const struct tr_gpu_wish wish = { N, 7, 2, size_of, s };
+	struct tr_gpu_place p;
+
+	assert_int_equal(tr_gpu_place_new(&p, &wish, room, &err), 0);
+	assert_int_equal(p.room, room);
+	assert_true(tr_gpu_place_bytes(&p) <= room);
+	return p;
+}
+
+static void attention_goes_first_then_networks_then_the_head(void **state)
+{
+	static const struct {
+		uint64_t room;
+		uint32_t n[TR_N_GPU_PART];
+	} cases[] = {
+		{ 0, { 0, 0, 0 } },
+		{ 18, { 0, 0, 0 } },
+		{ 19, { 1, 0, 0 } },
+		{ 54, { 3, 0, 0 } },
+		{ 55, { 4, 0, 0 } },
+		{ 59, { 4, 0, 0 } },
+		{ 60, { 4, 1, 0 } },
+		{ 74, { 4, 3, 0 } },
+		{ 104, { 4, 4, 0 } },
+		{ 105, { 4, 4, 1 } },
+		{ 1000, { 4, 4, 1 } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < TR_ARRAY_LEN(cases); i++) {
+		struct tr_gpu_place p = place(&even, cases[i].room);
+
+		assert_memory_equal(p.n, cases[i].n, sizeof(p.n));
+		assert_int_equal(p.wanted_bytes, 105);
+		assert_int_equal(p.kv_bytes, 2 * p.n[0]);
+		assert_int_equal(p.scratch_bytes, p.n[0] ? 7 : 0);
+		assert_int_equal(p.weight_bytes, 10 * p.n[0] + 5 * p.n[1] + 30 * p.n[2]);
+		for (uint32_t l = 0; l < N; l++)
+			assert_int_equal(p.on[TR_GPU_ATTENTION][l], l < p.n[TR_GPU_ATTENTION]);
+		tr_gpu_place_free(&p);
+	}
+}
+
+static void what_has_no_kernel_keeps_nothing_else_away(void **state)
+{
+	static const struct sizes odd = { { { 10, 0, 10, 10 }, { 0, 5, 5, 5 }, { 30 } } };
+	struct tr_gpu_place p = place(&odd, 1000);
+	static const bool attention[] = { true, false, true, true };
+	static const bool ffn[] = { false, false, true,
+		true }; /* not where the layer is elsewhere */
+
+	(void)state;
+	assert_memory_equal(p.on[TR_GPU_ATTENTION], attention, sizeof(attention));
+	assert_memory_equal(p.on[TR_GPU_FFN], ffn, sizeof(ffn));
+	assert_true(p.on[TR_GPU_HEAD][0]);
+	tr_gpu_place_free(&p);
+}
+
+static void nothing_is_placed_where_no_layer_attends(void **state)
+{
+	static const struct sizes none = { { { 0 }, { 5, 5, 5, 5 }, { 30 } } };
+	struct tr_gpu_place p = place(&none, 1000);
+
+	(void)state;
+	assert_int_equal(tr_gpu_place_bytes(&p), 0);
+	assert_int_equal(p.n[1] + p.n[2], 0);
+	tr_gpu_place_free(&p);
+}
+
+/* --- bits ------------------------------------------------------------------------------------- */
+
+struct result {
+	int32_t ids[N_GEN];
+	float logits[1 + N_GEN][16384];
+};
+
+static int32_t argmax(const float *x, size_t n)
+{
+	size_t at = 0;
+
+	for (size_t i = 1; i < n; i++)
+		if (x[i] > x[at])
+			at = i;
+	return (int32_t)at;
+}
+
+static void keep(struct result *r, size_t i, struct tr_engine *e, const struct tr_session *s)
+{
+	size_t n = tr_vocab_size(tr_engine_tokenizer(e));
+
+	assert_true(n <= TR_ARRAY_LEN(r->logits[0]));
+	memcpy(r->logits[i], tr_session_logits(s), n * sizeof(float));
+	if (i < N_GEN)
+		r->ids[i] = argmax(r->logits[i], n);
+}
+
+static struct result *run(const struct tr_engine_opts *opts, size_t n_prompt)
+{
+	struct tr_engine *e = open_engine(opts);
+	struct tr_session *s = open_session(e);
+	struct result *r = calloc(1, sizeof(*r));
+	int32_t prompt[N_PROMPT];
+
+	make_prompt(prompt, n_prompt, 300);
+	feed(s, prompt, n_prompt);
+	keep(r, 0, e, s);
+	for (size_t i = 0; i < N_GEN; i++) {
+		feed(s, &r->ids[i], 1);
+		keep(r, i + 1, e, s);
+	}
+	tr_session_free(s);
+	tr_engine_close(e);
+	return r;
+}
+
+static void a_device_gives_the_bits_of_the_cpu(void **state)
+{
+	static const unsigned batch[] = { 1, 16, 37, 512 };
+	static const enum tr_kv_type type[] = { TR_KV_F16, TR_KV_F32 };
+
+	(void)state;
+	for (size_t k = 0; k < TR_ARRAY_LEN(type); k++) {
+		struct tr_engine_opts opts = demo("none", NULL, 512);
+		struct result *want, *got;
+
+		opts.kv_type = type[k];
+		want = run(&opts, N_PROMPT);
+		for (size_t i = 0; i < TR_ARRAY_LEN(batch); i++) {
+			opts = demo(tested_device(), NULL, batch[i]);
+			opts.kv_type = type[k];
+			got = run(&opts, N_PROMPT);
+			assert_memory_equal(got, want, sizeof(*got));
+			free(got);
+		}
+		free(want);
+	}
+}
+
+/* From nothing to everything: all that lies between. */
+static void any_part_of_the_layers_gives_the_same_bits(void **state)
+{
+	struct tr_engine_opts opts = demo("none", NULL, 16);
+	struct result *want = run(&opts, 40), *got;
+	struct tr_gpu_place p = { 0 };
+	uint32_t n_seen = 0, last = 0, now;
+	uint64_t bytes = 0;
+	char vram[32];
+
+	(void)state;
+	for (now = 0; !p.n[TR_GPU_HEAD]; last = now) {
+		struct tr_engine *e;
+
+		bytes += 64 << 10;
+		snprintf(vram, sizeof(vram), "%llu", (unsigned long long)bytes);
+		opts = demo(tested_device(), vram, 16);
+		e = open_engine(&opts);
+		p = e->setup.place;
+		now = p.n[0] + p.n[1] + p.n[2];
+		assert_true(now >= last);
+		tr_engine_close(e);
+		if (now == last)
+			continue;
+		n_seen++;
+		got = run(&opts, 40);
+		assert_memory_equal(got, want, sizeof(*got));
+		free(got);
+	}
+	assert_true(n_seen >= 8);
+	assert_int_equal(now, 2 * N_LAYER + 1);
+	free(want);
+}
+
+static void sessions_that_take_turns_keep_their_own_rows(void **state)
+{
+	enum { N_SESSION = 3, N_TURN = 4 };
+	static const size_t step[N_TURN] = { 20, 1, 33, 1 };
+	struct result *r[2][N_SESSION];
+
+	(void)state;
+	for (int k = 0; k < 2; k++) {
+		struct tr_engine_opts opts = demo(k ? tested_device() : "none", NULL, 16);
+		struct tr_engine *e = open_engine(&opts);
+		struct tr_session *s[N_SESSION];
+		int32_t prompt[64];
+		size_t at = 0;
+
+		for (unsigned i = 0; i < N_SESSION; i++) {
+			s[i] = open_session(e);
+			r[k][i] = calloc(1, sizeof(*r[k][i]));
+		}
+		for (size_t t = 0; t < N_TURN; at += step[t++])
+			for (unsigned i = 0; i < N_SESSION; i++) {
+				make_prompt(prompt, TR_ARRAY_LEN(prompt), 100 * i);
+				feed(s[i], prompt + at, step[t]);
+				keep(r[k][i], t, e, s[i]);
+				if (t == 1 && i == 1) { /* one leaves while its rows are there */
+					tr_session_free(s[i]);
+					s[i] = open_session(e);
+					feed(s[i], prompt, at + step[t]);
+				}
+			}
+		for (unsigned i = 0; i < N_SESSION; i++)
+			tr_session_free(s[i]);
+		tr_engine_close(e);
+	}
+	for (unsigned i = 0; i < N_SESSION; i++) {
+		assert_memory_equal(r[0][i], r[1][i], sizeof(*r[0][i]));
+		free(r[0][i]);
+		free(r[1][i]);
+	}
+}
+
+static void the_context_ends_where_it_does_without(void **state)
+{
+	struct tr_engine_opts opts = demo(tested_device(), NULL, 512);
+	struct tr_engine *e = open_engine(&opts);
+	struct tr_session *s = open_session(e);
+	int32_t prompt[N_CTX];
+
+	(void)state;
+	make_prompt(prompt, N_CTX, 1);
+	feed(s, prompt, N_CTX);
+	assert_int_equal(tr_session_feed(s, prompt, 1, &err), TR_E_LIMIT);
+	assert_err_has(&err, "the context of 400 tokens");
+	tr_session_free(s);
+	tr_engine_close(e);
+}
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+/* Pages of the tensor's bytes that the process has, of all that lie whole within it. */
+static size_t pages_of(const struct tr_engine *e, const char *name, size_t *all)
+{
+	const struct tr_tensor *t = tr_model_find(e->setup.model, "%s", name);
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)tr_resident_data(e->resident, t);
+	uintptr_t begin = TR_ALIGN_UP(at, page), end = TR_ALIGN_DOWN(at + t->bytes, page);
+	unsigned char here[4096];
+	size_t n = 0;
+
+	*all = begin < end ? (end - begin) / page : 0;
+	assert_true(*all && *all <= sizeof(here));
+	assert_int_equal(mincore((void *)begin, end - begin, here), 0);
+	for (size_t i = 0; i < *all; i++)
+		n += here[i] & 1;
+	return n;
+}
+
+static void memory_keeps_no_copy_unless_the_run_may_go_on_without_the_device(void **state)
+{
+	static const char *const moved[] = { "blk.1.attn_q_b.weight", "blk.1.attn_output.weight",
+		"blk.0.ffn_down.weight" };
+
+	(void)state;
+	for (int keep = 0; keep < 2; keep++) {
+		struct tr_engine_opts opts = demo(tested_device(), "0%", 16);
+		struct tr_engine *e;
+		size_t all, n;
+
+		opts.device_lost = keep ? "continue" : "stop";
+		e = open_engine(&opts);
+		for (size_t i = 0; i < TR_ARRAY_LEN(moved); i++) {
+			n = pages_of(e, moved[i], &all);
+			assert_int_equal(n, keep ? all : 0);
+		}
+		n = pages_of(e, "token_embd.weight", &all);
+		assert_int_equal(n, all);
+		tr_engine_close(e);
+	}
+}
+
+/* --- waits ------------------------------------------------------------------------------------ */
+
+static uint64_t n_wait(struct tr_engine *e)
+{
+	struct tr_device_info info;
+
+	assert_int_equal(tr_device_info(e->setup.gpu->dev, &info, &err), 0);
+	return info.n_wait;
+}
+
+static void the_host_waits_once_a_layer_with_experts(void **state)
+{
+	struct tr_engine_opts opts = demo(tested_device(), "0%", 512);
+	struct tr_engine *e = open_engine(&opts);
+	struct tr_session *s = open_session(e);
+	static const size_t n_tok[] = { 40, 1, 1 };
+	int32_t prompt[40];
+
+	(void)state;
+	make_prompt(prompt, TR_ARRAY_LEN(prompt), 1);
+	for (size_t i = 0; i < TR_ARRAY_LEN(n_tok); i++) {
+		uint64_t before = n_wait(e);
+
+		feed(s, prompt, n_tok[i]);
+		/* And for the logits, and at the end. */
+		assert_int_equal(n_wait(e) - before, N_LAYER - N_DENSE + 2);
+	}
+	tr_session_free(s);
+	tr_engine_close(e);
+}
+
+/* --- faults ----------------------------------------------------------------------------------- */
+
+static void a_device_lost_anywhere_is_an_error_and_no_more(void **state)
+{
+	int32_t prompt[20];
+	unsigned n_open = 0, n_feed = 0;
+
+	(void)state;
+	make_prompt(prompt, TR_ARRAY_LEN(prompt), 1);
+	for (unsigned at = 1;; at += at < 20 ? 7 : 41) {
+		char device[64];
+		struct tr_engine_opts opts;
+		struct tr_engine *e;
+		struct tr_session *s;
+		int rc;
+
+		snprintf(device, sizeof(device), "host,fail=%u", at);
+		opts = demo(device, NULL, 7);
+		rc = tr_engine_open(&e, &opts, &err);
+		if (rc) {
+			assert_int_equal(rc, TR_E_IO);
+			assert_err_has(&err, "the device is lost");
+			n_open++;
+			continue;
+		}
+		s = open_session(e);
+		rc = tr_session_feed(s, prompt, TR_ARRAY_LEN(prompt), &err);
+		if (rc) {
+			assert_int_equal(rc, TR_E_IO);
+			assert_err_has(&err, "the device is lost");
+			assert_true(tr_session_n_past(s) % 7 == 0 && tr_session_n_past(s) < 20);
+			assert_int_equal(tr_session_feed(s, prompt, 1, &err), TR_E_IO);
+			n_feed++;
+		}
+		tr_session_free(s);
+		tr_engine_close(e);
+		if (!rc)
+			break;
+	}
+	assert_true(n_open > 2 && n_feed > 5);
+}
+
+/* Feeds as run() does, with the prompt in two parts and a second session that takes turns. */
+static struct result *run_beside_another(const struct tr_engine_opts *opts, size_t n_prompt)
+{
+	struct tr_engine *e = open_engine(opts);
+	struct tr_session *s = open_session(e), *other = open_session(e);
+	struct result *r = calloc(1, sizeof(*r));
+	int32_t prompt[N_PROMPT];
+
+	make_prompt(prompt, n_prompt, 300);
+	feed(s, prompt, n_prompt / 2);
+	feed(other, prompt + 1, 3);
+	feed(s, prompt + n_prompt / 2, n_prompt - n_prompt / 2);
+	keep(r, 0, e, s);
+	for (size_t i = 0; i < N_GEN; i++) {
+		feed(s, &r->ids[i], 1);
+		keep(r, i + 1, e, s);
+		feed(other, prompt + i, 1);
+	}
+	tr_session_free(s);
+	tr_session_free(other);
+	tr_engine_close(e);
+	return r;
+}
+
+static void a_run_goes_on_by_the_cpu_with_the_same_bits(void **state)
+{
+	struct tr_engine_opts opts = demo("none", NULL, 7);
+	struct result *want = run(&opts, 20), *got;
+
+	(void)state;
+	for (unsigned at = N_LOAD + 1; at < 3500; at += 397) {
+		char device[64];
+
+		snprintf(device, sizeof(device), "host,fail=%u", at);
+		opts = demo(device, "0%", 7);
+		opts.device_lost = "continue";
+		got = run(&opts, 20);
+		assert_memory_equal(got, want, sizeof(*got));
+		free(got);
+		got = run_beside_another(&opts, 20);
+		assert_memory_equal(got, want, sizeof(*got));
+		free(got);
+	}
+	free(want);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(attention_goes_first_then_networks_then_the_head),
+		cmocka_unit_test(what_has_no_kernel_keeps_nothing_else_away),
+		cmocka_unit_test(nothing_is_placed_where_no_layer_attends),
+		cmocka_unit_test(a_device_gives_the_bits_of_the_cpu),
+		cmocka_unit_test(any_part_of_the_layers_gives_the_same_bits),
+		cmocka_unit_test(sessions_that_take_turns_keep_their_own_rows),
+		cmocka_unit_test(the_context_ends_where_it_does_without),
+		cmocka_unit_test(
+			memory_keeps_no_copy_unless_the_run_may_go_on_without_the_device),
+		cmocka_unit_test(the_host_waits_once_a_layer_with_experts),
+		cmocka_unit_test(a_device_lost_anywhere_is_an_error_and_no_more),
+		cmocka_unit_test(a_run_goes_on_by_the_cpu_with_the_same_bits),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
