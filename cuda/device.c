@@ -314,6 +314,16 @@ static int check_mla(const struct tr_dop_mla *a, struct tr_err *err)
 	return rc ? rc : too_many("mla", "tokens at once", a->n_tok_once, MAX_GRID_Y, err);
 }
 
+static int check_mla_prefill(const struct tr_dop_mla_prefill *a, struct tr_err *err)
+{
+	int rc = too_many("mla_prefill", "values a position", a->n_lat + a->n_rot,
+		TR_DEVICE_MLA_WIDTH, err);
+
+	tr_assert(a->n_tok && a->n_head);
+	return rc ? rc :
+		    too_many("mla_prefill", "queries", (uint64_t)a->n_tok * a->n_head, INT32_MAX, err);
+}
+
 static int check_router(const struct tr_dop_router *a, struct tr_err *err)
 {
 	tr_assert(a->r.n_used <= a->r.n_expert && a->r.n_used <= TR_ROUTER_MAX_USED &&

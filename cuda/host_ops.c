@@ -192,6 +192,75 @@ static void run_mla(struct tr_host_compute *c, const void *args)
 			(size_t)TR_MIN(a->n_tok_once, a->n_tok - job.first) * a->n_head, 1);
 }
 
+struct prefill_job {
+	const struct tr_dop_mla_prefill *a;
+	const struct tr_kernels *k;
+};
+
+/* Scores of positions [begin, begin + n) with the query of a (token, head) pair. */
+static void prefill_scores(const struct prefill_job *job, size_t pair, size_t begin, size_t n,
+	float *score)
+{
+	const struct tr_dop_mla_prefill *a = job->a;
+	bool half = a->type == TR_KV_F16;
+	size_t width = a->n_lat + a->n_rot;
+	struct tr_panel rows = { a->kv + begin * a->row_bytes, half, a->row_bytes / (half ? 2 : 4), n };
+	struct tr_panel query = { a->query + pair * width, false, width, 1 };
+
+	job->k->dots(score, 0, &rows, &query, width, (struct tr_ahead){ NULL, 0 });
+	job->k->scale(score, a->scale, n);
+}
+
+static void prefill_chunk(const struct prefill_job *job, size_t begin, size_t n,
+	const float *weight, float *part)
+{
+	const struct tr_dop_mla_prefill *a = job->a;
+	bool half = a->type == TR_KV_F16;
+	struct tr_panel rows = { a->kv + begin * a->row_bytes, half, a->row_bytes / (half ? 2 : 4), n };
+	struct tr_panel weights = { weight, false, n, 1 };
+
+	memset(part, 0, a->n_lat * sizeof(*part));
+	job->k->mix(part, 0, &rows, &weights, a->n_lat, (struct tr_ahead){ NULL, 0 });
+}
+
+/* In two passes over the chunks, as the kernel does it: there is no room for all scores. */
+static void prefill_pair(const struct prefill_job *job, size_t pair)
+{
+	const struct tr_dop_mla_prefill *a = job->a;
+	float score[TR_DOP_MLA_CHUNK], part[1024]; /* the limit of values that device.c checks */
+	float *ctx = a->ctx + pair * a->n_lat, max = -INFINITY, sum = 0;
+	size_t n_pos = a->pos + pair / a->n_head + 1, begin, n;
+
+	for (begin = 0; begin < n_pos; begin += n) {
+		n = TR_MIN(n_pos - begin, (size_t)TR_DOP_MLA_CHUNK);
+		prefill_scores(job, pair, begin, n, score);
+		max = fmaxf(max, job->k->max(score, n));
+	}
+	memset(ctx, 0, a->n_lat * sizeof(*ctx));
+	for (begin = 0; begin < n_pos; begin += n) {
+		n = TR_MIN(n_pos - begin, (size_t)TR_DOP_MLA_CHUNK);
+		prefill_scores(job, pair, begin, n, score);
+		sum += job->k->exp_sum(score, score, max, n);
+		prefill_chunk(job, begin, n, score, part);
+		job->k->add(ctx, part, a->n_lat);
+	}
+	job->k->scale(ctx, 1.0f / sum, a->n_lat);
+}
+
+static void prefill_pairs(void *ctx, unsigned worker, size_t begin, size_t end)
+{
+	(void)worker;
+	for (; begin < end; begin++)
+		prefill_pair(ctx, begin);
+}
+
+static void run_mla_prefill(struct tr_host_compute *c, const void *args)
+{
+	struct prefill_job job = { args, c->k };
+
+	tr_pool_run(c->pool, prefill_pairs, &job, (size_t)job.a->n_tok * job.a->n_head, 1);
+}
+
 static void run_router(struct tr_host_compute *c, const void *args)
 {
 	const struct tr_dop_router *a = args;

@@ -13,7 +13,7 @@
 #ifndef TR_CUDA_K_MLA_CUH
 #define TR_CUDA_K_MLA_CUH
 
-#include "cuda/lang.cuh"
+#include "cuda/kv.cuh"
 
 #define TR_MLA_THREADS 256
 #define TR_MLA_HALF_WARPS (TR_MLA_THREADS / TR_LANES)
@@ -49,8 +49,8 @@ TR_DEV struct tr_mla_piece tr_mla_piece(const struct tr_mla_args *a)
 
 TR_DEV float tr_mla_value(const struct tr_mla_args *a, const uint8_t *row, uint32_t i)
 {
-	return a->m.type == TR_KV_F16 ? tr_half_to_float(((const uint16_t *)row)[i]) :
-					((const float *)row)[i];
+	return a->m.type == TR_KV_F16 ? tr_kv_value(TR_KV_F16, row, i) :
+					tr_kv_value(TR_KV_F32, row, i);
 }
 
 /* NaN is passed over; a zero maximum is +0 in the end. */

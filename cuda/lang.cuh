@@ -25,6 +25,7 @@
 
 #define TR_DEV static __device__ __forceinline__
 #define TR_SHARED __shared__
+#define TR_ALIGN16 __align__(16)
 #define TR_UNROLL _Pragma("unroll")
 
 #define TR_KERNEL(name, args, threads)                                                             \

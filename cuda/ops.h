@@ -100,6 +100,22 @@ struct tr_dop_mla {
 	float *scratch; /* tr_dop_mla_floats */
 };
 
+/*
+ * ctx as tr_dop_mla has it, bit for bit, without scratch: scores stay on chip and are computed twice.
+ * For the tokens of a prompt: a device is busy with some hundreds of (token, head) pairs, and fewer
+ * are better split by position.
+ */
+struct tr_dop_mla_prefill {
+	enum tr_kv_type type;
+	uint32_t pos, n_tok;
+	uint32_t n_head, n_lat, n_rot;
+	float scale;
+	const float *query;
+	const uint8_t *kv;
+	size_t row_bytes;
+	float *ctx;
+};
+
 /* Logits [n_tok][stride] to ids and weights [n_tok][n_used], as tr_router_pick. */
 struct tr_dop_router {
 	struct tr_router r;

@@ -215,7 +215,7 @@ static void attend(const struct tr_dop_mla *m, const float *query, const uint8_t
 {
 	const struct tr_kernels *k = scalar();
 	size_t n = m->n_lat + m->n_rot, p, i, end;
-	float max, sum = 0, part[64];
+	float max, sum = 0, part[512];
 
 	for (p = 0; p < n_pos; p++) {
 		const void *row = kv + p * m->row_bytes;
@@ -317,6 +317,57 @@ static void tokens_of_a_prompt_see_what_is_before_them(void **state)
 		check_mla(&b, TR_KV_F16, 253, 5, 5, &seed);
 		check_mla(&b, TR_KV_F32, 255, 2, 3, &seed);
 	}
+}
+
+static void check_prefill(struct bed *b, const struct tr_dop_mla_prefill *shape, uint64_t *seed)
+{
+	struct tr_dop_mla_prefill a = *shape;
+	struct tr_dop_mla m = { .type = a.type, .n_lat = a.n_lat, .n_rot = a.n_rot, .scale = a.scale,
+		.row_bytes = a.row_bytes };
+	size_t width = a.n_lat + a.n_rot, n_pos = a.pos + a.n_tok, n = (size_t)a.n_tok * a.n_head;
+	float *query = random_row(n * width, seed), *score = new_floats(n_pos);
+	uint8_t *kv = random_cache(a.type, n_pos, width, a.row_bytes, seed);
+	float *want = new_floats(n * a.n_lat), *got = new_floats(n * a.n_lat);
+	char what[80];
+
+	for (size_t i = 0; i < n; i++)
+		attend(&m, query + i * width, kv, a.pos + i / a.n_head + 1, score,
+			want + i * a.n_lat);
+	a.query = put_floats(b, query, n * width);
+	a.kv = bed_put(b, kv, n_pos * a.row_bytes);
+	a.ctx = bed_room(b, n * a.n_lat * sizeof(*got));
+	check(b, tr_device_mla_prefill(b->stream, &a, &err_));
+	bed_get(b, got, a.ctx, n * a.n_lat * sizeof(*got));
+	snprintf(what, sizeof(what), "attention of %u tokens by %u heads at %u", a.n_tok, a.n_head,
+		a.pos);
+	bed_same_floats(b, what, got, want, n * a.n_lat);
+	bed_clear(b);
+	free(query);
+	free(kv);
+	free(want);
+	free(got);
+	free(score);
+}
+
+/* Tiles of one token and of several, whole and not; tokens that end before, at and behind the end of a
+ * chunk; one, two and three chunks; more values than a block of threads takes at once. */
+static void a_prompt_on_chip_has_the_bits_of_the_cpu(void **state)
+{
+	static const struct tr_dop_mla_prefill shapes[] = {
+		{ TR_KV_F16, 0, 1, 1, 40, 12, 0.02f, NULL, NULL, 256, NULL },
+		{ TR_KV_F16, 0, 7, 3, 40, 12, 0.02f, NULL, NULL, 256, NULL },
+		{ TR_KV_F32, 253, 5, 3, 33, 7, 0.1f, NULL, NULL, 256, NULL },
+		{ TR_KV_F16, 255, 2, 8, 16, 16, 0.1f, NULL, NULL, 64, NULL },
+		{ TR_KV_F16, 508, 6, 2, 300, 20, 0.01f, NULL, NULL, 640, NULL },
+		{ TR_KV_F32, 20, 3, 9, 512, 64, 0.01f, NULL, NULL, 2304, NULL },
+	};
+	uint64_t seed = fresh_seed(10);
+	struct bed b;
+
+	(void)state;
+	for_each_device(b)
+		for (size_t i = 0; i < TR_ARRAY_LEN(shapes); i++)
+			check_prefill(&b, &shapes[i], &seed);
 }
 
 /* --- router ------------------------------------------------------------------------------------ */
@@ -551,6 +602,7 @@ int main(void)
 		cmocka_unit_test(rows_are_rounded_into_the_cache),
 		cmocka_unit_test(attention_has_the_bits_of_the_cpu_at_every_length),
 		cmocka_unit_test(tokens_of_a_prompt_see_what_is_before_them),
+		cmocka_unit_test(a_prompt_on_chip_has_the_bits_of_the_cpu),
 		cmocka_unit_test(experts_and_weights_are_those_of_the_cpu),
 		cmocka_unit_test(experts_have_the_bits_of_the_cpu),
 		cmocka_unit_test(outputs_are_combined_in_the_order_of_rank),
