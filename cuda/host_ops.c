@@ -2,6 +2,7 @@
 #include "cuda/backend.h"
 #include "base/mem.h"
 #include "base/pool.h"
+#include "compute/kv_row.h"
 #include "compute/ops.h"
 #include "compute/rope.h"
 
@@ -122,143 +123,117 @@ static void run_kv_store(struct tr_host_compute *c, const void *args)
 	const struct tr_dop_kv_store *a = args;
 	uint32_t t;
 
-	for (t = 0; t < a->n_tok; t++) {
-		const float *x = a->x + t * a->x_stride;
-		uint8_t *row = a->kv + t * a->row_bytes;
+	for (t = 0; t < a->n_tok; t++)
+		tr_kv_row_store(c->k, a->type, a->kv + t * a->row_bytes, a->x + t * a->x_stride,
+			a->width);
+}
 
-		if (a->type == TR_KV_F16)
-			c->k->to_f16((uint16_t *)row, x, a->width);
-		else
-			memcpy(row, x, a->width * sizeof(*x));
+/* What attention of one (token, head) pair needs. */
+struct attention {
+	const struct tr_kernels *k;
+	enum tr_kv_type type;
+	uint32_t n_lat, n_rot;
+	float scale;
+	const uint8_t *kv;
+	size_t row_bytes;
+	const float *query;
+	size_t n_pos;
+	float *ctx;
+};
+
+#define UNPACKED 16	 /* rows of Q8_0 at a time */
+#define MAX_WIDTH 1024 /* the limit of values that device.c checks */
+
+/* Scores of positions [begin, begin + n). */
+static void scores(const struct attention *a, size_t begin, size_t n, float *score)
+{
+	_Alignas(64) float room[UNPACKED * MAX_WIDTH];
+	size_t width = a->n_lat + a->n_rot, i, some;
+	struct tr_panel query = { a->query, false, width, 1 }, rows;
+
+	for (i = 0; i < n; i += some) {
+		some = TR_MIN(n - i, (size_t)UNPACKED);
+		rows = tr_kv_panel(a->k, a->type, a->kv + (begin + i) * a->row_bytes, a->row_bytes,
+			some, width, room);
+		a->k->dots(score + i, 0, &rows, &query, width, (struct tr_ahead){ NULL, 0 });
 	}
+	a->k->scale(score, a->scale, n);
+}
+
+/* part = weighted sum of the latents of positions [begin, begin + n). */
+static void mix(const struct attention *a, size_t begin, size_t n, const float *weight, float *part)
+{
+	_Alignas(64) float room[UNPACKED * MAX_WIDTH];
+	struct tr_panel rows;
+	size_t i, some;
+
+	memset(part, 0, a->n_lat * sizeof(*part));
+	for (i = 0; i < n; i += some) {
+		struct tr_panel weights = { weight + i, false, n, 1 };
+
+		some = TR_MIN(n - i, (size_t)UNPACKED);
+		rows = tr_kv_panel(a->k, a->type, a->kv + (begin + i) * a->row_bytes, a->row_bytes,
+			some, a->n_lat, room);
+		a->k->mix(part, 0, &rows, &weights, a->n_lat, (struct tr_ahead){ NULL, 0 });
+	}
+}
+
+/* As engine/mla.c words it. There is no room for all scores, so they are computed twice. */
+static void attend(const struct attention *a)
+{
+	float score[TR_DOP_MLA_CHUNK], part[MAX_WIDTH], max = -INFINITY, sum = 0;
+	size_t begin, n;
+
+	for (begin = 0; begin < a->n_pos; begin += n) {
+		n = TR_MIN(a->n_pos - begin, (size_t)TR_DOP_MLA_CHUNK);
+		scores(a, begin, n, score);
+		max = fmaxf(max, a->k->max(score, n));
+	}
+	memset(a->ctx, 0, a->n_lat * sizeof(*a->ctx));
+	for (begin = 0; begin < a->n_pos; begin += n) {
+		n = TR_MIN(a->n_pos - begin, (size_t)TR_DOP_MLA_CHUNK);
+		scores(a, begin, n, score);
+		sum += a->k->exp_sum(score, score, max, n);
+		mix(a, begin, n, score, part);
+		a->k->add(a->ctx, part, a->n_lat);
+	}
+	a->k->scale(a->ctx, 1.0f / sum, a->n_lat);
 }
 
 struct mla_job {
-	const struct tr_dop_mla *a;
+	const struct tr_dop_mla_prefill *a;
 	const struct tr_kernels *k;
-	uint32_t first; /* token */
 };
 
-/* One token and head, as engine/mla.c words it. */
-static void attend(const struct mla_job *job, uint32_t t, uint32_t h, size_t row)
-{
-	const struct tr_dop_mla *a = job->a;
-	struct tr_dop_mla_room r = tr_dop_mla_room(a->n_tok_once, a->n_head, a->n_lat,
-		a->pos + a->n_tok);
-	bool half = a->type == TR_KV_F16;
-	size_t width = a->n_lat + a->n_rot, n_pos = a->pos + t + 1, begin;
-	size_t stride = a->row_bytes / (half ? 2 : 4), at = (size_t)t * a->n_head + h;
-	float *score = a->scratch + r.score + row * r.n_chunk * TR_DOP_MLA_CHUNK;
-	float *part = a->scratch + r.part + row * r.n_chunk * a->n_lat;
-	float *ctx = a->ctx + at * a->n_lat, max, sum = 0;
-	struct tr_panel all = { a->kv, half, stride, n_pos };
-	struct tr_panel query = { a->query + at * width, false, width, 1 };
-	struct tr_ahead none = { NULL, 0 };
-
-	job->k->dots(score, 0, &all, &query, width, none);
-	job->k->scale(score, a->scale, n_pos);
-	max = job->k->max(score, n_pos);
-	memset(ctx, 0, a->n_lat * sizeof(*ctx));
-	for (begin = 0; begin < n_pos; begin += TR_DOP_MLA_CHUNK) {
-		size_t n = TR_MIN(n_pos - begin, (size_t)TR_DOP_MLA_CHUNK);
-		struct tr_panel rows = { a->kv + begin * a->row_bytes, half, stride, n };
-		struct tr_panel weights = { score + begin, false, n, 1 };
-
-		sum += job->k->exp_sum(score + begin, score + begin, max, n);
-		memset(part, 0, a->n_lat * sizeof(*part));
-		job->k->mix(part, 0, &rows, &weights, a->n_lat, none);
-		job->k->add(ctx, part, a->n_lat);
-	}
-	job->k->scale(ctx, 1.0f / sum, a->n_lat);
-}
-
-static void attend_rows(void *ctx, unsigned worker, size_t begin, size_t end)
+static void attend_pairs(void *ctx, unsigned worker, size_t begin, size_t end)
 {
 	const struct mla_job *job = ctx;
+	const struct tr_dop_mla_prefill *a = job->a;
 
 	(void)worker;
-	for (; begin < end; begin++)
-		attend(job, job->first + (uint32_t)(begin / job->a->n_head),
-			(uint32_t)(begin % job->a->n_head), begin);
+	for (; begin < end; begin++) {
+		struct attention pair = { job->k, a->type, a->n_lat, a->n_rot, a->scale, a->kv,
+			a->row_bytes, a->query + begin * (a->n_lat + a->n_rot),
+			a->pos + begin / a->n_head + 1, a->ctx + begin * a->n_lat };
+
+		attend(&pair);
+	}
+}
+
+static void run_mla_prefill(struct tr_host_compute *c, const void *args)
+{
+	struct mla_job job = { args, c->k };
+
+	tr_pool_run(c->pool, attend_pairs, &job, (size_t)job.a->n_tok * job.a->n_head, 1);
 }
 
 static void run_mla(struct tr_host_compute *c, const void *args)
 {
 	const struct tr_dop_mla *a = args;
-	struct mla_job job = { a, c->k, 0 };
+	struct tr_dop_mla_prefill same = { a->type, a->pos, a->n_tok, a->n_head, a->n_lat, a->n_rot,
+		a->scale, a->query, a->kv, a->row_bytes, a->ctx };
 
-	for (; job.first < a->n_tok; job.first += a->n_tok_once)
-		tr_pool_run(c->pool, attend_rows, &job,
-			(size_t)TR_MIN(a->n_tok_once, a->n_tok - job.first) * a->n_head, 1);
-}
-
-struct prefill_job {
-	const struct tr_dop_mla_prefill *a;
-	const struct tr_kernels *k;
-};
-
-/* Scores of positions [begin, begin + n) with the query of a (token, head) pair. */
-static void prefill_scores(const struct prefill_job *job, size_t pair, size_t begin, size_t n,
-	float *score)
-{
-	const struct tr_dop_mla_prefill *a = job->a;
-	bool half = a->type == TR_KV_F16;
-	size_t width = a->n_lat + a->n_rot;
-	struct tr_panel rows = { a->kv + begin * a->row_bytes, half, a->row_bytes / (half ? 2 : 4), n };
-	struct tr_panel query = { a->query + pair * width, false, width, 1 };
-
-	job->k->dots(score, 0, &rows, &query, width, (struct tr_ahead){ NULL, 0 });
-	job->k->scale(score, a->scale, n);
-}
-
-static void prefill_chunk(const struct prefill_job *job, size_t begin, size_t n,
-	const float *weight, float *part)
-{
-	const struct tr_dop_mla_prefill *a = job->a;
-	bool half = a->type == TR_KV_F16;
-	struct tr_panel rows = { a->kv + begin * a->row_bytes, half, a->row_bytes / (half ? 2 : 4), n };
-	struct tr_panel weights = { weight, false, n, 1 };
-
-	memset(part, 0, a->n_lat * sizeof(*part));
-	job->k->mix(part, 0, &rows, &weights, a->n_lat, (struct tr_ahead){ NULL, 0 });
-}
-
-/* In two passes over the chunks, as the kernel does it: there is no room for all scores. */
-static void prefill_pair(const struct prefill_job *job, size_t pair)
-{
-	const struct tr_dop_mla_prefill *a = job->a;
-	float score[TR_DOP_MLA_CHUNK], part[1024]; /* the limit of values that device.c checks */
-	float *ctx = a->ctx + pair * a->n_lat, max = -INFINITY, sum = 0;
-	size_t n_pos = a->pos + pair / a->n_head + 1, begin, n;
-
-	for (begin = 0; begin < n_pos; begin += n) {
-		n = TR_MIN(n_pos - begin, (size_t)TR_DOP_MLA_CHUNK);
-		prefill_scores(job, pair, begin, n, score);
-		max = fmaxf(max, job->k->max(score, n));
-	}
-	memset(ctx, 0, a->n_lat * sizeof(*ctx));
-	for (begin = 0; begin < n_pos; begin += n) {
-		n = TR_MIN(n_pos - begin, (size_t)TR_DOP_MLA_CHUNK);
-		prefill_scores(job, pair, begin, n, score);
-		sum += job->k->exp_sum(score, score, max, n);
-		prefill_chunk(job, begin, n, score, part);
-		job->k->add(ctx, part, a->n_lat);
-	}
-	job->k->scale(ctx, 1.0f / sum, a->n_lat);
-}
-
-static void prefill_pairs(void *ctx, unsigned worker, size_t begin, size_t end)
-{
-	(void)worker;
-	for (; begin < end; begin++)
-		prefill_pair(ctx, begin);
-}
-
-static void run_mla_prefill(struct tr_host_compute *c, const void *args)
-{
-	struct prefill_job job = { args, c->k };
-
-	tr_pool_run(c->pool, prefill_pairs, &job, (size_t)job.a->n_tok * job.a->n_head, 1);
+	run_mla_prefill(c, &same);
 }
 
 static void run_router(struct tr_host_compute *c, const void *args)

@@ -47,26 +47,18 @@ TR_DEV struct tr_mla_piece tr_mla_piece(const struct tr_mla_args *a)
 	return p;
 }
 
-TR_DEV float tr_mla_value(const struct tr_mla_args *a, const uint8_t *row, uint32_t i)
-{
-	return a->m.type == TR_KV_F16 ? tr_kv_value(TR_KV_F16, row, i) :
-					tr_kv_value(TR_KV_F32, row, i);
-}
-
 /* NaN is passed over; a zero maximum is +0 in the end. */
 TR_DEV float tr_mla_max(float m, float x)
 {
 	return x > m ? x : m;
 }
 
-TR_KERNEL(tr_mla_score_chunk, tr_mla_args, TR_MLA_THREADS)
+TR_DEV void tr_mla_score(const struct tr_mla_args *a, const int type, float *query, float *best)
 {
-	TR_SHARED float query[1024];
-	TR_SHARED float best[TR_MLA_HALF_WARPS];
-	struct tr_mla_piece p = tr_mla_piece(&a);
-	uint32_t n = a.m.n_lat + a.m.n_rot, lane = tr_thread % TR_LANES, i;
-	const float *q = a.m.query + ((size_t)p.t * a.m.n_head + p.h) * n;
-	float *score = a.score + p.row * a.n_chunk * TR_DOP_MLA_CHUNK + p.begin;
+	struct tr_mla_piece p = tr_mla_piece(a);
+	uint32_t n = a->m.n_lat + a->m.n_rot, lane = tr_thread % TR_LANES, i;
+	const float *q = a->m.query + ((size_t)p.t * a->m.n_head + p.h) * n;
+	float *score = a->score + p.row * a->n_chunk * TR_DOP_MLA_CHUNK + p.begin;
 	float max = -INFINITY;
 
 	if (!p.n)
@@ -76,12 +68,12 @@ TR_KERNEL(tr_mla_score_chunk, tr_mla_args, TR_MLA_THREADS)
 	tr_sync();
 	for (uint32_t at = 0; at < p.n; at += TR_MLA_HALF_WARPS) {
 		uint32_t pos = at + tr_thread / TR_LANES, of = TR_MIN(pos, p.n - 1);
-		const uint8_t *row = a.m.kv + (size_t)(p.begin + of) * a.m.row_bytes;
+		const uint8_t *row = a->m.kv + (size_t)(p.begin + of) * a->m.row_bytes;
 		float s = 0;
 
 		for (i = lane; i < n; i += TR_LANES)
-			s = tr_fmaf(tr_mla_value(&a, row, i), query[i], s);
-		s = tr_tree16(s) * a.m.scale;
+			s = tr_fmaf(tr_kv_value(type, row, i), query[i], s);
+		s = tr_tree16(s) * a->m.scale;
 		if (lane == 0 && pos < p.n) {
 			score[pos] = s;
 			max = tr_mla_max(max, s);
@@ -94,7 +86,7 @@ TR_KERNEL(tr_mla_score_chunk, tr_mla_args, TR_MLA_THREADS)
 		return;
 	for (i = 0; i < TR_MLA_HALF_WARPS; i++)
 		max = tr_mla_max(max, best[i]);
-	a.max[p.row * a.n_chunk + p.chunk] = max;
+	a->max[p.row * a->n_chunk + p.chunk] = max;
 }
 
 /* The canonical sum of up to 256 values in shared memory; thread 0 gets it. All of a warp call. */
@@ -108,20 +100,19 @@ TR_DEV float tr_mla_sum(const float *v, uint32_t n)
 	return tr_tree16(lane);
 }
 
-TR_KERNEL(tr_mla_weigh, tr_mla_args, TR_MLA_THREADS)
+TR_DEV void tr_mla_mix(const struct tr_mla_args *a, const int type, float *weight)
 {
-	TR_SHARED float weight[TR_DOP_MLA_CHUNK];
-	struct tr_mla_piece p = tr_mla_piece(&a);
-	const float *score = a.score + p.row * a.n_chunk * TR_DOP_MLA_CHUNK + p.begin;
-	float *part = a.part + (p.row * a.n_chunk + p.chunk) * a.m.n_lat;
-	const uint8_t *rows = a.m.kv + (size_t)p.begin * a.m.row_bytes;
-	uint32_t n_used = (a.m.pos + p.t) / TR_DOP_MLA_CHUNK + 1, i;
+	struct tr_mla_piece p = tr_mla_piece(a);
+	const float *score = a->score + p.row * a->n_chunk * TR_DOP_MLA_CHUNK + p.begin;
+	float *part = a->part + (p.row * a->n_chunk + p.chunk) * a->m.n_lat;
+	const uint8_t *rows = a->m.kv + (size_t)p.begin * a->m.row_bytes;
+	uint32_t n_used = (a->m.pos + p.t) / TR_DOP_MLA_CHUNK + 1, i;
 	float max = -INFINITY;
 
 	if (!p.n)
 		return;
 	for (i = 0; i < n_used; i++)
-		max = tr_mla_max(max, a.max[p.row * a.n_chunk + i]);
+		max = tr_mla_max(max, a->max[p.row * a->n_chunk + i]);
 	max += 0.0f;
 	if (tr_thread < p.n)
 		weight[tr_thread] = tr_exp_canonical(score[tr_thread] - max);
@@ -130,17 +121,33 @@ TR_KERNEL(tr_mla_weigh, tr_mla_args, TR_MLA_THREADS)
 		float sum = tr_mla_sum(weight, p.n);
 
 		if (tr_thread == 0)
-			a.sum[p.row * a.n_chunk + p.chunk] = sum;
+			a->sum[p.row * a->n_chunk + p.chunk] = sum;
 	}
-	for (uint32_t v = tr_thread; v < a.m.n_lat; v += TR_MLA_THREADS) {
+	for (uint32_t v = tr_thread; v < a->m.n_lat; v += TR_MLA_THREADS) {
 		float mix = 0;
 
 		for (i = 0; i < p.n; i++)
 			mix = tr_fmaf(weight[i],
-				tr_mla_value(&a, rows + (size_t)i * a.m.row_bytes, v), mix);
+				tr_kv_value(type, rows + (size_t)i * a->m.row_bytes, v), mix);
 		part[v] = mix;
 	}
 }
+
+#define TR_MLA_KERNELS(name, type)                                                                 \
+	TR_KERNEL(tr_mla_score_##name, tr_mla_args, TR_MLA_THREADS)                                \
+	{                                                                                          \
+		TR_SHARED float query[1024], best[TR_MLA_HALF_WARPS];                              \
+                                                                                                   \
+		tr_mla_score(&a, type, query, best);                                               \
+	}                                                                                          \
+	TR_KERNEL(tr_mla_weigh_##name, tr_mla_args, TR_MLA_THREADS)                                \
+	{                                                                                          \
+		TR_SHARED float weight[TR_DOP_MLA_CHUNK];                                          \
+                                                                                                   \
+		tr_mla_mix(&a, type, weight);                                                      \
+	}
+
+TR_KV_TYPES(TR_MLA_KERNELS)
 
 TR_KERNEL(tr_mla_join, tr_mla_args, TR_MLA_THREADS)
 {
@@ -168,11 +175,12 @@ static inline void tr_launch_mla(tr_launch_stream stream, const struct tr_dop_ml
 	struct tr_dop_mla_room r = tr_dop_mla_room(m->n_tok_once, m->n_head, m->n_lat, n_pos);
 	struct tr_mla_args a = { *m, 0, m->scratch + r.score, m->scratch + r.max,
 		m->scratch + r.sum, m->scratch + r.part, (uint32_t)r.n_chunk };
+	uint32_t n_piece = m->n_head * a.n_chunk;
 
 	for (; a.first < m->n_tok; a.first += m->n_tok_once) {
 		n_tok = TR_MIN(m->n_tok_once, m->n_tok - a.first);
-		TR_LAUNCH(tr_mla_score_chunk, TR_MLA_THREADS, m->n_head * a.n_chunk, n_tok, stream, &a);
-		TR_LAUNCH(tr_mla_weigh, TR_MLA_THREADS, m->n_head * a.n_chunk, n_tok, stream, &a);
+		TR_KV_LAUNCH(m->type, tr_mla_score, TR_MLA_THREADS, n_piece, n_tok, stream, &a);
+		TR_KV_LAUNCH(m->type, tr_mla_weigh, TR_MLA_THREADS, n_piece, n_tok, stream, &a);
 		TR_LAUNCH(tr_mla_join, TR_MLA_THREADS, m->n_head, n_tok, stream, &a);
 	}
 }

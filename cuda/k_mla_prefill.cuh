@@ -286,8 +286,7 @@ TR_DEV void tr_flash_attend(const struct tr_flash *f, const int type)
 		tr_flash_attend(&f, type);                                                         \
 	}
 
-TR_FLASH_KERNEL(f16, TR_KV_F16)
-TR_FLASH_KERNEL(f32, TR_KV_F32)
+TR_KV_TYPES(TR_FLASH_KERNEL)
 
 static inline void tr_launch_mla_prefill(tr_launch_stream stream,
 	const struct tr_dop_mla_prefill *m)
@@ -295,10 +294,7 @@ static inline void tr_launch_mla_prefill(tr_launch_stream stream,
 	uint32_t n_query = m->n_tok * m->n_head;
 	uint32_t n_tile = (n_query + TR_FLASH_QUERIES - 1) / TR_FLASH_QUERIES;
 
-	if (m->type == TR_KV_F16)
-		TR_LAUNCH(tr_mla_prefill_f16, TR_FLASH_THREADS, n_tile, 1, stream, m);
-	else
-		TR_LAUNCH(tr_mla_prefill_f32, TR_FLASH_THREADS, n_tile, 1, stream, m);
+	TR_KV_LAUNCH(m->type, tr_mla_prefill, TR_FLASH_THREADS, n_tile, 1, stream, m);
 }
 
 #endif

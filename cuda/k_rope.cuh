@@ -2,7 +2,7 @@
 #ifndef TR_CUDA_K_ROPE_CUH
 #define TR_CUDA_K_ROPE_CUH
 
-#include "cuda/lang.cuh"
+#include "cuda/k_quantise.cuh"
 
 #define TR_ROPE_THREADS 128
 
@@ -40,6 +40,22 @@ TR_KERNEL(tr_kv_put, tr_dop_kv_store, TR_ROPE_THREADS)
 		((float *)row)[i] = a.x[t * a.x_stride + i];
 }
 
+/* A warp a block of 32 values. Which NaN d becomes is fixed. */
+TR_KERNEL(tr_kv_put_q8_0, tr_dop_kv_store, TR_ROPE_THREADS)
+{
+	uint32_t i = tr_block_x * TR_ROPE_THREADS + tr_thread, t = tr_block_y;
+	float v = i < a.width ? a.x[t * a.x_stride + i] : 0, d;
+	float factor = tr_quantise_factor(&v, 1, &d);
+	struct tr_block_q8_0 *b =
+		(struct tr_block_q8_0 *)(a.kv + t * a.row_bytes) + i / TR_WARP;
+
+	if (i / TR_WARP * TR_WARP >= a.width)
+		return;
+	b->qs[i % TR_WARP] = (int8_t)(factor > 0 ? tr_round_int(v * factor) : 0);
+	if (i % TR_WARP == 0)
+		b->d = d == d ? tr_float_to_half(d) : 0x7e00;
+}
+
 static inline uint32_t tr_rope_blocks(uint32_t n)
 {
 	return (n + TR_ROPE_THREADS - 1) / TR_ROPE_THREADS;
@@ -53,7 +69,12 @@ static inline void tr_launch_rope(tr_launch_stream stream, const struct tr_dop_r
 
 static inline void tr_launch_kv_store(tr_launch_stream stream, const struct tr_dop_kv_store *a)
 {
-	TR_LAUNCH(tr_kv_put, TR_ROPE_THREADS, tr_rope_blocks(a->width), a->n_tok, stream, a);
+	uint32_t nx = tr_rope_blocks(a->width);
+
+	if (a->type == TR_KV_Q8_0)
+		TR_LAUNCH(tr_kv_put_q8_0, TR_ROPE_THREADS, nx, a->n_tok, stream, a);
+	else
+		TR_LAUNCH(tr_kv_put, TR_ROPE_THREADS, nx, a->n_tok, stream, a);
 }
 
 #endif

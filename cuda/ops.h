@@ -72,7 +72,7 @@ struct tr_dop_rope {
 	const float *table; /* [n_tok][n_rot] */
 };
 
-/* Rows of floats become rows of the cache. */
+/* Rows of floats become rows of the cache (compute/kv_row.h). */
 struct tr_dop_kv_store {
 	enum tr_kv_type type;
 	uint32_t width, n_tok;

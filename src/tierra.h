@@ -145,7 +145,7 @@ TR_API size_t tr_detok_flush(struct tr_detok *d, const char **text);
 
 struct tr_engine;
 
-enum tr_kv_type { TR_KV_F16, TR_KV_F32 };
+enum tr_kv_type { TR_KV_F16, TR_KV_F32, TR_KV_Q8_0 };
 
 /* done of total; unit is "bytes" or "tokens". Called from the thread that runs the engine, a few
  * times a second at most. A nonzero return stops the operation with TR_E_INTERRUPTED. */

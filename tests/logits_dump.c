@@ -54,8 +54,10 @@ static enum tr_kv_type kv_type(const struct argp_state *state, const char *text)
 {
 	if (!strcmp(text, "f32"))
 		return TR_KV_F32;
+	if (!strcmp(text, "q8_0"))
+		return TR_KV_Q8_0;
 	if (strcmp(text, "f16"))
-		argp_failure(state, 1, 0, "--kv: '%s' is neither f16 nor f32", text);
+		argp_failure(state, 1, 0, "--kv: '%s' is none of f16, f32 and q8_0", text);
 	return TR_KV_F16;
 }
 

@@ -23,7 +23,7 @@ static size_t act_floats(const struct mla_inputs *in)
 
 size_t mla_plain_room(const struct mla_inputs *in)
 {
-	return line(in->mla.n_lat + in->mla.n_rot) + 2 * line(in->mla.n_lat) +
+	return 2 * line(in->mla.n_lat + in->mla.n_rot) + 2 * line(in->mla.n_lat) +
 		line(in->kv.n_ctx) + act_floats(in);
 }
 
@@ -35,33 +35,60 @@ static void matvec(const struct tr_kernels *k, const struct tr_weight *w, uint32
 		0, 1, w->cols);
 }
 
-static void attend(const struct mla_inputs *in, const struct tr_kernels *k, const float *query,
-	size_t n_pos, float *score, float *part, float *ctx)
+/* A row of Q8_0 as floats. */
+static void unpack(const struct tr_block_q8_0 *b, float *out, size_t n)
 {
-	size_t n_lat = in->mla.n_lat, n = n_lat + in->mla.n_rot, begin, end, p;
-	bool half = in->kv.type == TR_KV_F16;
+	for (size_t i = 0; i < n; i++)
+		out[i] = tr_f16_to_f32(b[i / 32].d) * (float)b[i / 32].qs[i % 32];
+}
+
+/* The dot of the row of position p, and y += a * that row; of Q8_0 through room. */
+static float dot_row(const struct mla_inputs *in, const struct tr_kernels *k, size_t p,
+	const float *query, float *room)
+{
+	const void *row = tr_kv_row(&in->kv, in->layer, (uint32_t)p);
+	size_t n = in->mla.n_lat + in->mla.n_rot;
+
+	if (in->kv.type == TR_KV_F16)
+		return k->dot_f16(row, query, n);
+	if (in->kv.type == TR_KV_F32)
+		return k->dot_f32(row, query, n);
+	unpack(row, room, n);
+	return k->dot_f32(room, query, n);
+}
+
+static void add_row(const struct mla_inputs *in, const struct tr_kernels *k, size_t p, float a,
+	float *y, float *room)
+{
+	const void *row = tr_kv_row(&in->kv, in->layer, (uint32_t)p);
+	size_t n = in->mla.n_lat;
+
+	if (in->kv.type == TR_KV_F16) {
+		k->axpy_f16(y, a, row, n);
+	} else if (in->kv.type == TR_KV_F32) {
+		k->axpy_f32(y, a, row, n);
+	} else {
+		unpack(row, room, n);
+		k->axpy_f32(y, a, room, n);
+	}
+}
+
+static void attend(const struct mla_inputs *in, const struct tr_kernels *k, const float *query,
+	size_t n_pos, float *score, float *row, float *part, float *ctx)
+{
+	size_t n_lat = in->mla.n_lat, begin, end, p;
 	float max, denominator = 0;
 
-	for (p = 0; p < n_pos; p++) {
-		const void *row = tr_kv_row(&in->kv, in->layer, (uint32_t)p);
-
-		score[p] = in->mla.scale *
-			(half ? k->dot_f16(row, query, n) : k->dot_f32(row, query, n));
-	}
+	for (p = 0; p < n_pos; p++)
+		score[p] = in->mla.scale * dot_row(in, k, p, query, row);
 	max = k->max(score, n_pos);
 	memset(ctx, 0, n_lat * sizeof(*ctx));
 	for (begin = 0; begin < n_pos; begin = end) {
 		end = TR_MIN(begin + CHUNK, n_pos);
 		denominator += k->exp_sum(score + begin, score + begin, max, end - begin);
 		memset(part, 0, n_lat * sizeof(*part));
-		for (p = begin; p < end; p++) {
-			const void *row = tr_kv_row(&in->kv, in->layer, (uint32_t)p);
-
-			if (half)
-				k->axpy_f16(part, score[p], row, n_lat);
-			else
-				k->axpy_f32(part, score[p], row, n_lat);
-		}
+		for (p = begin; p < end; p++)
+			add_row(in, k, p, score[p], part, row);
 		k->add(ctx, part, n_lat);
 	}
 	k->scale(ctx, 1.0f / denominator, n_lat);
@@ -72,14 +99,15 @@ void mla_plain_head(const struct mla_inputs *in, const struct tr_kernels *k, uin
 {
 	const struct tr_mla *m = &in->mla;
 	const float *q = in->q + t * in->q_stride + h * (size_t)(m->n_nope + m->n_rot);
-	float *query = room, *part = query + line(m->n_lat + m->n_rot);
+	float *query = room, *row = query + line(m->n_lat + m->n_rot);
+	float *part = row + line(m->n_lat + m->n_rot);
 	float *ctx = part + line(m->n_lat), *score = ctx + line(m->n_lat);
 	float *act = score + line(in->kv.n_ctx);
 
 	matvec(k, &in->k_b, h, m->n_lat, q, act, query);
 	memcpy(query + m->n_lat, q + m->n_nope, m->n_rot * sizeof(float));
 	tr_rope_rotate_pairs(query + m->n_lat, in->rope + t * m->n_rot, m->n_rot);
-	attend(in, k, query, in->pos + t + 1, score, part, ctx);
+	attend(in, k, query, in->pos + t + 1, score, row, part, ctx);
 	matvec(k, &in->v_b, h, m->n_v, ctx, act, out);
 }
 

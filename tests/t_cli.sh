@@ -304,6 +304,10 @@ inspect_json()
 	json 'sum(t["bytes"] for t in j["tensors"]) <= j["shards"][0]["file_bytes"]'
 	json 'all(u[p]["bytes"] > 0 for u in j["units"] for p in ("gate", "up", "down"))'
 	json 'j["plan"]["tiers"][-1]["name"] == "nvme"'
+	for type in f32:320 f16:192 q8_0:128; do
+		run 0 inspect "$model" --json --kv "${type%:*}" -c 1000
+		json "j['plan']['kv_bytes'] == 6 * 1000 * ${type#*:}"
+	done
 	json 'all(u["home"] < len(j["plan"]["tiers"]) for u in j["units"])'
 }
 

@@ -1,10 +1,12 @@
 /* t_device_ops.c - operations other than products: on a device they have the bits of src/compute. */
 #include "test.h"
 #include "base/mem.h"
+#include "compute/kv_row.h"
 #include "compute/ops.h"
 #include "compute/rope.h"
 #include "device_bed.h"
 #include "kernels_data.h"
+#include "model/quants/blocks.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -174,6 +176,7 @@ static void rows_are_rounded_into_the_cache(void **state)
 {
 	static const float odd[] = { 65519, 65520, 1e30f, -1e30f, INFINITY, 0x1p-24f, 0x1p-25f,
 		0x1.8p-25f, 0x1.002p0f, 0x1.006p0f, -0.0f, 6e-5f };
+	static const char *const names[] = { "F16 cache", "F32 cache", "Q8_0 cache" };
 	uint64_t seed = fresh_seed(4);
 	struct bed b;
 
@@ -185,29 +188,43 @@ static void rows_are_rounded_into_the_cache(void **state)
 		uint8_t want[N_TOK * ROW], got[N_TOK * ROW];
 
 		memcpy(x + 7, odd, sizeof(odd));
-		for (int type = 0; type < 2; type++) {
-			struct tr_dop_kv_store a = { .type = type ? TR_KV_F32 : TR_KV_F16,
-				.width = WIDTH, .n_tok = N_TOK, .x_stride = STRIDE, .row_bytes = ROW };
+		for (size_t i = 2 * STRIDE; i < 2 * STRIDE + 32; i++)
+			x[i] *= 0x1p-22f; /* a scale that binary16 has few bits for */
+		for (int type = TR_KV_F16; type <= TR_KV_Q8_0; type++) {
+			struct tr_dop_kv_store a = { .type = (enum tr_kv_type)type, .width = WIDTH,
+				.n_tok = N_TOK, .x_stride = STRIDE, .row_bytes = ROW };
 
+			/* Only what is not NaN must have the same bytes in a row of floats. */
+			x[STRIDE + 50] = type == TR_KV_Q8_0 ? NAN : 1;
 			memset(want, 0xff, sizeof(want));
-			for (size_t t = 0; t < N_TOK; t++) {
-				if (type)
-					memcpy(want + t * ROW, x + t * STRIDE, WIDTH * sizeof(*x));
-				else
-					scalar()->to_f16((uint16_t *)(want + t * ROW),
-						x + t * STRIDE, WIDTH);
-			}
+			for (size_t t = 0; t < N_TOK; t++)
+				tr_kv_row_store(scalar(), a.type, want + t * ROW, x + t * STRIDE,
+					WIDTH);
 			a.x = put_floats(&b, x, N_TOK * STRIDE);
 			a.kv = bed_room(&b, sizeof(got));
 			check(&b, tr_device_kv_store(b.stream, &a, &err_));
 			bed_get(&b, got, a.kv, sizeof(got));
-			bed_same_bytes(&b, type ? "F32 cache" : "F16 cache", got, want, sizeof(got));
+			bed_same_bytes(&b, names[type], got, want, sizeof(got));
 		}
 		free(x);
 	}
 }
 
 /* --- attention --------------------------------------------------------------------------------- */
+
+/* The values of a row; the next call overwrites them. */
+static const float *row_of(const struct tr_dop_mla *m, const uint8_t *kv, size_t pos)
+{
+	static float out[1024];
+	const uint8_t *row = kv + pos * m->row_bytes;
+	const struct tr_block_q8_0 *b = (const struct tr_block_q8_0 *)row;
+
+	for (size_t i = 0; i < m->n_lat + m->n_rot; i++)
+		out[i] = m->type == TR_KV_F16 ? tr_f16_to_f32(((const uint16_t *)row)[i]) :
+			m->type == TR_KV_F32  ? ((const float *)row)[i] :
+						tr_f16_to_f32(b[i / 32].d) * (float)b[i / 32].qs[i % 32];
+	return out;
+}
 
 /* One token and head in the order of engine/mla.c. */
 static void attend(const struct tr_dop_mla *m, const float *query, const uint8_t *kv, size_t n_pos,
@@ -217,26 +234,16 @@ static void attend(const struct tr_dop_mla *m, const float *query, const uint8_t
 	size_t n = m->n_lat + m->n_rot, p, i, end;
 	float max, sum = 0, part[512];
 
-	for (p = 0; p < n_pos; p++) {
-		const void *row = kv + p * m->row_bytes;
-
-		score[p] = m->scale *
-			(m->type == TR_KV_F16 ? k->dot_f16(row, query, n) : k->dot_f32(row, query, n));
-	}
+	for (p = 0; p < n_pos; p++)
+		score[p] = m->scale * k->dot_f32(row_of(m, kv, p), query, n);
 	max = k->max(score, n_pos);
 	memset(ctx, 0, m->n_lat * sizeof(*ctx));
 	for (p = 0; p < n_pos; p = end) {
 		end = TR_MIN(p + 256, n_pos);
 		sum += k->exp_sum(score + p, score + p, max, end - p);
 		memset(part, 0, sizeof(part));
-		for (i = p; i < end; i++) {
-			const void *row = kv + i * m->row_bytes;
-
-			if (m->type == TR_KV_F16)
-				k->axpy_f16(part, score[i], row, m->n_lat);
-			else
-				k->axpy_f32(part, score[i], row, m->n_lat);
-		}
+		for (i = p; i < end; i++)
+			k->axpy_f32(part, score[i], row_of(m, kv, i), m->n_lat);
 		k->add(ctx, part, m->n_lat);
 	}
 	k->scale(ctx, 1.0f / sum, m->n_lat);
@@ -251,10 +258,7 @@ static uint8_t *random_cache(enum tr_kv_type type, size_t n_pos, size_t width, s
 	for (size_t p = 0; p < n_pos; p++) {
 		float *x = random_row(width, seed);
 
-		if (type == TR_KV_F16)
-			scalar()->to_f16((uint16_t *)(kv + p * row_bytes), x, width);
-		else
-			memcpy(kv + p * row_bytes, x, width * sizeof(*x));
+		tr_kv_row_store(scalar(), type, kv + p * row_bytes, x, width);
 		free(x);
 	}
 	return kv;
@@ -302,6 +306,7 @@ static void attention_has_the_bits_of_the_cpu_at_every_length(void **state)
 		for (size_t i = 0; i < TR_ARRAY_LEN(pos); i++) {
 			check_mla(&b, TR_KV_F16, pos[i], 1, 1, &seed);
 			check_mla(&b, TR_KV_F32, pos[i], 1, 1, &seed);
+			check_mla(&b, TR_KV_Q8_0, pos[i], 1, 1, &seed);
 		}
 }
 
@@ -316,6 +321,7 @@ static void tokens_of_a_prompt_see_what_is_before_them(void **state)
 		check_mla(&b, TR_KV_F16, 0, 5, 2, &seed);
 		check_mla(&b, TR_KV_F16, 253, 5, 5, &seed);
 		check_mla(&b, TR_KV_F32, 255, 2, 3, &seed);
+		check_mla(&b, TR_KV_Q8_0, 20, 3, 2, &seed);
 	}
 }
 
@@ -360,6 +366,8 @@ static void a_prompt_on_chip_has_the_bits_of_the_cpu(void **state)
 		{ TR_KV_F16, 255, 2, 8, 16, 16, 0.1f, NULL, NULL, 64, NULL },
 		{ TR_KV_F16, 508, 6, 2, 300, 20, 0.01f, NULL, NULL, 640, NULL },
 		{ TR_KV_F32, 20, 3, 9, 512, 64, 0.01f, NULL, NULL, 2304, NULL },
+		{ TR_KV_Q8_0, 254, 4, 5, 70, 20, 0.02f, NULL, NULL, 128, NULL },
+		{ TR_KV_Q8_0, 9, 2, 4, 512, 64, 0.01f, NULL, NULL, 640, NULL },
 	};
 	uint64_t seed = fresh_seed(10);
 	struct bed b;

@@ -101,6 +101,9 @@ static void chosen_shapes_have_the_bits_of_one_head_at_a_time(void **state)
 		{ 16, 64, 64, 0, 70, TR_KV_F16, TR_QUANT_F32 },
 		{ 9, 64, 16, 700, 40, TR_KV_F16, TR_QUANT_Q8_0 },
 		{ 2, 64, 16, 509, 6, TR_KV_F32, TR_QUANT_Q8_0 },
+		{ 65, 512, 64, 511, 1, TR_KV_Q8_0, TR_QUANT_Q8_0 },
+		{ 9, 64, 16, 700, 40, TR_KV_Q8_0, TR_QUANT_Q8_0 },
+		{ 3, 32, 6, 40, 1, TR_KV_Q8_0, TR_QUANT_F32 },
 	};
 
 	(void)state;
@@ -120,7 +123,7 @@ static void random_shapes_have_the_bits_of_one_head_at_a_time(void **state)
 			.n_rot = rnd(&seed) % 2 ? 16 : 64,
 			.pos = rnd(&seed) % 1060,
 			.n_tok = 1 + (rnd(&seed) % 2 ? rnd(&seed) % 40 : 0),
-			.type = rnd(&seed) % 2 ? TR_KV_F16 : TR_KV_F32,
+			.type = (enum tr_kv_type)(rnd(&seed) % 3),
 			.weight = rnd(&seed) % 2 ? TR_QUANT_Q8_0 : TR_QUANT_F32,
 		};
 

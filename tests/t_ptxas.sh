@@ -27,6 +27,7 @@ every_kernel_is_reported_for_every_architecture()
 	types=$(sed -n 's/^TR_MATMUL_\(32\|256\|KERNELS\)(\([a-z0-9_]*\),.*/\2/p' "$src/k_matmul.cuh" |
 		grep -v '^name$')
 	names=$(for t in $types; do echo "tr_matvec_$t" "tr_matmul_$t"; done
+		for t in f16 f32 q8_0; do echo "tr_mla_score_$t" "tr_mla_weigh_$t" "tr_mla_prefill_$t"; done
 		sed -n 's/^TR_KERNEL(\([a-z0-9_]*\),.*/\1/p' "$src"/k_*.cuh)
 	test "$(echo "$types" | wc -w)" -eq 16
 	for arch in $archs; do

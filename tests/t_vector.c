@@ -318,6 +318,28 @@ static void vector_functions_have_the_same_bits_in_every_set(void **state)
 		}
 }
 
+static void blocks_of_q8_0_are_unpacked_alike(void **state)
+{
+	const struct tr_quant *q = tr_quant_by_id(TR_QUANT_Q8_0);
+	float want[8 * 32], got[8 * 32];
+	uint64_t seed = 8;
+
+	(void)state;
+	for (int fill = 0; fill < N_FILL; fill++)
+		for (size_t n = 32; n <= 8 * 32; n += 32) {
+			uint8_t *blocks = new_rows(q, (enum fill)fill, 1, n, &seed);
+			const struct tr_kernels *k;
+
+			q->dequant(blocks, want, n);
+			for_each_isa(k) {
+				memset(got, 0xff, sizeof(got));
+				k->from_q8_0(got, blocks, n);
+				check_floats(k->name, "from_q8_0", n, got, want, n);
+			}
+			free_rows(blocks);
+		}
+}
+
 #define MAX_ROWS 19
 #define MAX_QUERIES 14
 #define ROOM 150
@@ -499,6 +521,7 @@ int main(void)
 		cmocka_unit_test(sigmoid_and_silu_are_right_and_saturate),
 		cmocka_unit_test(activations_are_quantised_alike),
 		cmocka_unit_test(quantising_has_its_corner_cases),
+		cmocka_unit_test(blocks_of_q8_0_are_unpacked_alike),
 		cmocka_unit_test(vector_functions_have_the_same_bits_in_every_set),
 		cmocka_unit_test(many_rows_have_the_bits_of_single_rows),
 		cmocka_unit_test(exp_has_the_same_bits_in_every_set),

@@ -40,7 +40,7 @@ static const struct argp_option options[] = {
 		"that lie on it; auto: all, if there are several (default auto)",
 		1 },
 	{ "cpu", KEY_CPU, "ISA", 0, "scalar, avx2 or avx512 (default: the best there is)", 1 },
-	{ "kv", KEY_KV, "TYPE", 0, "f16 or f32: how the KV cache is kept (default f16)", 1 },
+	{ "kv", KEY_KV, "TYPE", 0, "f16, f32 or q8_0: how the KV cache is kept (default f16)", 1 },
 	{ "batch", KEY_BATCH, "N", 0, "tokens per prefill chunk (default 512)", 1 },
 	{ "dram", KEY_DRAM, "SIZE", 0,
 		"DRAM for experts, as 512M, 96G, 25% of all (default: what memory allows)", 2 },
@@ -176,8 +176,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->n_batch = (unsigned)tr_arg_u64(state, "--batch", arg, 1, 65536);
 		break;
 	case KEY_KV:
-		choice(state, "--kv", arg, "f16 f32");
-		o->kv_type = strcmp(arg, "f32") ? TR_KV_F16 : TR_KV_F32;
+		choice(state, "--kv", arg, "f16 f32 q8_0");
+		o->kv_type = !strcmp(arg, "f32") ? TR_KV_F32 :
+			!strcmp(arg, "q8_0")	 ? TR_KV_Q8_0 : TR_KV_F16;
 		break;
 	case KEY_CPU:
 		o->cpu = choice(state, "--cpu", arg, "scalar avx2 avx512");

@@ -119,6 +119,8 @@ struct tr_kernels {
 	/* out = exp(x - shift); returns the canonical sum (lanes add, no fma). */
 	float (*exp_sum)(float *out, const float *x, float shift, size_t n);
 	void (*to_f16)(uint16_t *out, const float *x, size_t n); /* round to nearest even */
+	/* Values of blocks of Q8_0, d * q, which are exact; n is a multiple of 32. */
+	void (*from_q8_0)(float *out, const void *blocks, size_t n);
 
 	/* Many rows of either type with several rows of floats at once. n is the width of a row. An
 	 * output must not overlap an input.

@@ -1,12 +1,11 @@
 #include "engine/kv.h"
 #include "base/mem.h"
 #include "base/node_mem.h"
-
-#include <string.h>
+#include "compute/kv_row.h"
 
 static size_t row_bytes_of(enum tr_kv_type type, uint32_t width)
 {
-	return TR_ALIGN_UP((size_t)width * (type == TR_KV_F16 ? 2 : 4), TR_CACHE_LINE);
+	return TR_ALIGN_UP(tr_kv_row_bytes(type, width), TR_CACHE_LINE);
 }
 
 uint64_t tr_kv_bytes(enum tr_kv_type type, uint32_t n_layer, uint32_t n_ctx, uint32_t width)
@@ -49,10 +48,5 @@ void tr_kv_interleave(struct tr_kv *kv, const struct tr_topo *topo)
 void tr_kv_store(const struct tr_kv *kv, const struct tr_kernels *k, uint32_t layer, uint32_t pos,
 	const float *x)
 {
-	void *row = tr_kv_row(kv, layer, pos);
-
-	if (kv->type == TR_KV_F16)
-		k->to_f16(row, x, kv->width);
-	else
-		memcpy(row, x, kv->width * sizeof(*x));
+	tr_kv_row_store(k, kv->type, tr_kv_row(kv, layer, pos), x, kv->width);
 }

@@ -1,4 +1,4 @@
-/* kv.h - the cache of past positions of one session: one row of floats per layer and position. */
+/* kv.h - the cache of past positions of one session: one row per layer and position (kv_row.h). */
 #ifndef TR_ENGINE_KV_H
 #define TR_ENGINE_KV_H
 

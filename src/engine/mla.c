@@ -13,12 +13,16 @@
  * more, which a cache of one chunk does not pay unless workers would be idle.
  */
 #include "engine/mla_job.h"
+#include "compute/kv_row.h"
 #include "compute/rope.h"
 
 #include <string.h>
 
 /* Tiles per worker that keep all of them busy to the end. */
 #define TILES_PER_WORKER 4
+
+/* Rows of Q8_0 that are unpacked at a time. */
+#define UNPACKED 32
 
 static size_t act_stride(const struct tr_mla *m)
 {
@@ -82,24 +86,36 @@ void tr_mla_outputs(const struct tr_mla_job *job, uint32_t h, size_t t, size_t n
 		job->out + t * job->out_stride + (size_t)h * m->n_v, job->out_stride);
 }
 
-static struct tr_panel positions(const struct tr_mla_job *job, size_t begin, size_t end)
+/* Fewer rows at a time when they are unpacked first: four times as many bytes want to stay near. */
+static size_t block_rows(const struct tr_mla_job *job)
+{
+	return job->kv->type == TR_KV_Q8_0 ? UNPACKED : TR_MLA_BLOCK;
+}
+
+size_t tr_mla_rows_floats(const struct tr_mla *m)
+{
+	return tr_mla_floats(tr_kv_room_floats(UNPACKED, m->n_lat + m->n_rot));
+}
+
+/* The first width values of rows begin..end. */
+static struct tr_panel positions(const struct tr_mla_job *job, size_t begin, size_t end,
+	size_t width, float *room)
 {
 	const struct tr_kv *kv = job->kv;
-	bool half = kv->type == TR_KV_F16;
 
-	return (struct tr_panel){ tr_kv_row(kv, job->layer, (uint32_t)begin), half,
-		kv->row_bytes / (half ? sizeof(uint16_t) : sizeof(float)), end - begin };
+	return tr_kv_panel(job->ops->k, kv->type, tr_kv_row(kv, job->layer, (uint32_t)begin),
+		kv->row_bytes, end - begin, width, room);
 }
 
 /* The rows behind a block, one block of them at most. */
 static struct tr_ahead rows_after(const struct tr_mla_job *job, size_t end, size_t last)
 {
 	return (struct tr_ahead){ tr_kv_row(job->kv, job->layer, (uint32_t)end),
-		TR_MIN(last - end, (size_t)TR_MLA_BLOCK) * job->kv->row_bytes };
+		TR_MIN(last - end, block_rows(job)) * job->kv->row_bytes };
 }
 
 void tr_mla_scores(const struct tr_mla_job *job, const float *query, size_t n_query, size_t begin,
-	size_t end, float *score, size_t stride)
+	size_t end, float *score, size_t stride, float *room)
 {
 	const struct tr_mla *m = job->mla;
 	size_t n = m->n_lat + m->n_rot, stop;
@@ -108,23 +124,23 @@ void tr_mla_scores(const struct tr_mla_job *job, const float *query, size_t n_qu
 	for (; begin < end; begin = stop) {
 		struct tr_panel rows;
 
-		stop = TR_MIN(begin + TR_MLA_BLOCK, end);
-		rows = positions(job, begin, stop);
+		stop = TR_MIN(begin + block_rows(job), end);
+		rows = positions(job, begin, stop, n, room);
 		job->ops->k->dots(score + begin, stride, &rows, &queries, n,
 			rows_after(job, stop, end));
 	}
 }
 
 void tr_mla_mix(const struct tr_mla_job *job, const float *weight, size_t stride, size_t n_query,
-	size_t begin, size_t end, float *part)
+	size_t begin, size_t end, float *part, float *room)
 {
 	size_t n = job->mla->n_lat, stop;
 
 	for (; begin < end; begin = stop) {
 		struct tr_panel rows, weights = { weight + begin, false, stride, n_query };
 
-		stop = TR_MIN(begin + TR_MLA_BLOCK, end);
-		rows = positions(job, begin, stop);
+		stop = TR_MIN(begin + block_rows(job), end);
+		rows = positions(job, begin, stop, n, room);
 		job->ops->k->mix(part, n, &rows, &weights, n, rows_after(job, stop, end));
 	}
 }

@@ -16,7 +16,7 @@ struct room {
 	size_t max;   /* [n_head][n_chunk] */
 	size_t sum;   /* [n_head][n_chunk] denominators */
 	size_t part;  /* [n_chunk][n_head][n_lat] */
-	size_t own;   /* [n_worker][own_n] */
+	size_t own;   /* [n_worker][own_n]: sum, inputs, rows */
 	size_t own_n;
 };
 
@@ -47,7 +47,8 @@ static struct room room_of(const struct tr_mla *m, uint32_t n_ctx)
 	r.sum = r.max + tr_mla_floats(n * n_chunk);
 	r.part = r.sum + tr_mla_floats(n * n_chunk);
 	r.own = r.part + tr_mla_floats(n_chunk * n * m->n_lat);
-	r.own_n = tr_mla_floats(m->n_lat) + tr_mla_act_bytes(m, 1) / sizeof(float);
+	r.own_n = tr_mla_floats(m->n_lat) + tr_mla_act_bytes(m, 1) / sizeof(float) +
+		tr_mla_rows_floats(m);
 	return r;
 }
 
@@ -66,6 +67,11 @@ static float *own_ctx(const struct split *s, unsigned worker)
 static uint8_t *own_act(const struct split *s, unsigned worker)
 {
 	return (uint8_t *)(own_ctx(s, worker) + tr_mla_floats(s->job->mla->n_lat));
+}
+
+static float *own_rows(const struct split *s, unsigned worker)
+{
+	return own_ctx(s, worker + 1) - tr_mla_rows_floats(s->job->mla);
 }
 
 static void query_heads(void *ctx, unsigned worker, size_t begin, size_t end)
@@ -99,12 +105,12 @@ static void score_pieces(void *ctx, unsigned worker, size_t begin, size_t end)
 	const struct tr_kernels *k = s->job->ops->k;
 	size_t h;
 
-	(void)worker;
 	for (; begin < end; begin++) {
 		struct piece p = piece_of(s, begin);
 
 		tr_mla_scores(s->job, s->query + p.h * s->query_stride, p.h_end - p.h, p.begin,
-			p.end, s->score + p.h * s->score_stride, s->score_stride);
+			p.end, s->score + p.h * s->score_stride, s->score_stride,
+			own_rows(s, worker));
 		for (h = p.h; h < p.h_end; h++) {
 			float *score = s->score + h * s->score_stride + p.begin;
 
@@ -121,7 +127,6 @@ static void weigh_pieces(void *ctx, unsigned worker, size_t begin, size_t end)
 	const struct tr_kernels *k = s->job->ops->k;
 	size_t h;
 
-	(void)worker;
 	for (; begin < end; begin++) {
 		struct piece p = piece_of(s, begin);
 		float *part = s->part + (p.chunk * m->n_head + p.h) * m->n_lat;
@@ -135,7 +140,7 @@ static void weigh_pieces(void *ctx, unsigned worker, size_t begin, size_t end)
 		}
 		memset(part, 0, (p.h_end - p.h) * m->n_lat * sizeof(*part));
 		tr_mla_mix(s->job, s->score + p.h * s->score_stride, s->score_stride,
-			p.h_end - p.h, p.begin, p.end, part);
+			p.h_end - p.h, p.begin, p.end, part, own_rows(s, worker));
 	}
 }
 

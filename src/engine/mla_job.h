@@ -53,14 +53,17 @@ void tr_mla_queries(const struct tr_mla_job *job, uint32_t h, size_t t, size_t n
 void tr_mla_outputs(const struct tr_mla_job *job, uint32_t h, size_t t, size_t n_tok, uint8_t *act,
 	const float *ctx, size_t ctx_stride);
 
+/* Floats of the rows that scores and mix unpack, where the cache is of type Q8_0. */
+size_t tr_mla_rows_floats(const struct tr_mla *m);
+
 /* score[q * stride + p] of positions p in begin..end, not scaled yet, for n_query queries one after
  * another. */
 void tr_mla_scores(const struct tr_mla_job *job, const float *query, size_t n_query, size_t begin,
-	size_t end, float *score, size_t stride);
+	size_t end, float *score, size_t stride, float *rows);
 
 /* part[q * n_lat + i] += weight[q * stride + p] * latent of p, positions p in begin..end ascending. */
 void tr_mla_mix(const struct tr_mla_job *job, const float *weight, size_t stride, size_t n_query,
-	size_t begin, size_t end, float *part);
+	size_t begin, size_t end, float *part, float *rows);
 
 /* The two ways: tokens and heads in tiles (mla_tiles.c), or one token's positions (mla_chunks.c). */
 size_t tr_mla_tiles_bytes(const struct tr_mla *m, uint32_t n_ctx, unsigned n_worker);

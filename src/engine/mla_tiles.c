@@ -17,6 +17,7 @@ struct room {
 	size_t part;  /* [TILE_QUERIES][n_lat] sums of a chunk */
 	size_t ctx;   /* [TILE_QUERIES][n_lat] */
 	size_t score; /* [TILE_QUERIES][stride] */
+	size_t rows;  /* unpacked */
 	size_t act;   /* quantised inputs */
 	size_t n;     /* all */
 };
@@ -25,7 +26,7 @@ struct tile {
 	const struct tr_mla_job *job;
 	uint32_t h, n_head;
 	size_t t, n_tok;
-	float *query, *part, *ctx, *score;
+	float *query, *part, *ctx, *score, *rows;
 	size_t score_stride;
 	uint8_t *act;
 	float max[TILE_QUERIES], denominator[TILE_QUERIES];
@@ -40,7 +41,8 @@ static struct room room_of(const struct tr_mla *m, uint32_t n_ctx)
 	r.part = r.query + TILE_QUERIES * tr_mla_floats(m->n_lat + m->n_rot);
 	r.ctx = r.part + n_sum;
 	r.score = r.ctx + n_sum;
-	r.act = r.score + TILE_QUERIES * tr_mla_score_stride(n_ctx);
+	r.rows = r.score + TILE_QUERIES * tr_mla_score_stride(n_ctx);
+	r.act = r.rows + tr_mla_rows_floats(m);
 	r.n = r.act + tr_mla_floats(tr_mla_act_bytes(m, TILE_TOK) / sizeof(float));
 	return r;
 }
@@ -83,7 +85,7 @@ static void make_scores(struct tile *tile)
 	size_t n_query = tile->n_tok * tile->n_head, q;
 
 	tr_mla_scores(tile->job, tile->query, n_query, 0, reach(tile, tile->n_tok - 1), tile->score,
-		tile->score_stride);
+		tile->score_stride, tile->rows);
 	for (q = 0; q < n_query; q++) {
 		float *score = tile->score + q * tile->score_stride;
 		size_t n = reach(tile, q / tile->n_head);
@@ -109,7 +111,8 @@ static void add_chunk(struct tile *tile, size_t i, size_t begin)
 		tile->denominator[q] += k->exp_sum(score, score, tile->max[q], end - begin);
 	}
 	memset(part, 0, n * sizeof(*part));
-	tr_mla_mix(tile->job, weight, tile->score_stride, tile->n_head, begin, end, part);
+	tr_mla_mix(tile->job, weight, tile->score_stride, tile->n_head, begin, end, part,
+		tile->rows);
 	k->add(tile->ctx + i * n, part, n);
 }
 
@@ -148,7 +151,8 @@ static void attend_tiles(void *ctx, unsigned worker, size_t begin, size_t end)
 	const struct room r = room_of(job->mla, job->kv->n_ctx);
 	float *base = (float *)job->scratch + worker * r.n;
 	struct tile tile = { .job = job, .query = base + r.query, .part = base + r.part,
-		.ctx = base + r.ctx, .score = base + r.score, .act = (uint8_t *)(base + r.act),
+		.ctx = base + r.ctx, .score = base + r.score, .rows = base + r.rows,
+		.act = (uint8_t *)(base + r.act),
 		.score_stride = tr_mla_score_stride(job->kv->n_ctx) };
 	size_t n_tile = tr_mla_tiles_n(job);
 

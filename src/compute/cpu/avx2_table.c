@@ -45,6 +45,7 @@ const struct tr_kernels tr_kernels_avx2 = {
 	.sigmoid = tr_avx2_sigmoid,
 	.exp_sum = tr_avx2_exp_sum,
 	.to_f16 = tr_avx2_to_f16,
+	.from_q8_0 = tr_avx2_from_q8_0,
 	.dots = tr_avx2_dots,
 	.mix = tr_avx2_mix,
 };

@@ -7,6 +7,7 @@
 #include "compute/cpu/avx2.h"
 #include "compute/cpu/avx2_vec.h"
 #include "compute/exp.h"
+#include "model/quants/blocks.h"
 
 /* exp.h, line by line. */
 TR_INLINE __m256 exponential(__m256 x)
@@ -225,4 +226,17 @@ void tr_avx2_to_f16(uint16_t *out, const float *x, size_t n)
 			_mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
 	for (; i < n; i++)
 		out[i] = _cvtss_sh(x[i], _MM_FROUND_TO_NEAREST_INT);
+}
+
+void tr_avx2_from_q8_0(float *out, const void *blocks, size_t n)
+{
+	const struct tr_block_q8_0 *b = blocks;
+
+	for (size_t i = 0; i < n; i += 8) {
+		const struct tr_block_q8_0 *at = &b[i / 32];
+		__m256 d = _mm256_set1_ps(_cvtsh_ss(at->d));
+		__m128i q = _mm_loadl_epi64((const __m128i *)(at->qs + i % 32));
+
+		_mm256_storeu_ps(out + i, _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q))));
+	}
 }

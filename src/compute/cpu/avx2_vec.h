@@ -18,6 +18,7 @@ void tr_avx2_silu_mul(float *out, const float *gate, const float *up, size_t n);
 void tr_avx2_sigmoid(float *out, const float *x, size_t n);
 float tr_avx2_exp_sum(float *out, const float *x, float shift, size_t n);
 void tr_avx2_to_f16(uint16_t *out, const float *x, size_t n);
+void tr_avx2_from_q8_0(float *out, const void *blocks, size_t n);
 void tr_avx2_dots(float *out, size_t out_stride, const struct tr_panel *rows,
 	const struct tr_panel *queries, size_t n, struct tr_ahead ahead);
 void tr_avx2_mix(float *out, size_t out_stride, const struct tr_panel *rows,

@@ -45,6 +45,7 @@ const struct tr_kernels tr_kernels_avx512 = {
 	.sigmoid = tr_avx512_sigmoid,
 	.exp_sum = tr_avx512_exp_sum,
 	.to_f16 = tr_avx512_to_f16,
+	.from_q8_0 = tr_avx512_from_q8_0,
 	.dots = tr_avx512_dots,
 	.mix = tr_avx512_mix,
 };

@@ -6,6 +6,7 @@
 #include "compute/cpu/avx512.h"
 #include "compute/cpu/avx512_vec.h"
 #include "compute/exp.h"
+#include "model/quants/blocks.h"
 
 TR_INLINE __mmask16 left(size_t n, size_t i)
 {
@@ -182,5 +183,18 @@ void tr_avx512_to_f16(uint16_t *out, const float *x, size_t n)
 
 		_mm256_mask_storeu_epi16(out + i, m,
 			_mm512_cvtps_ph(load(x + i, m), _MM_FROUND_TO_NEAREST_INT));
+	}
+}
+
+void tr_avx512_from_q8_0(float *out, const void *blocks, size_t n)
+{
+	const struct tr_block_q8_0 *b = blocks;
+
+	for (size_t i = 0; i < n; i += 16) {
+		const struct tr_block_q8_0 *at = &b[i / 32];
+		__m512 d = _mm512_set1_ps(_cvtsh_ss(at->d));
+		__m128i q = _mm_loadu_si128((const __m128i *)(at->qs + i % 32));
+
+		_mm512_storeu_ps(out + i, _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(q))));
 	}
 }

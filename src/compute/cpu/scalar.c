@@ -7,6 +7,7 @@
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/scalar.h"
 #include "compute/exp.h"
+#include "model/quants/blocks.h"
 
 static float sum_squares(const float *x, size_t n)
 {
@@ -79,6 +80,14 @@ static void to_f16(uint16_t *out, const float *x, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		out[i] = tr_f32_to_f16(x[i]);
+}
+
+static void from_q8_0(float *out, const void *blocks, size_t n)
+{
+	const struct tr_block_q8_0 *b = blocks;
+
+	for (size_t i = 0; i < n; i++)
+		out[i] = tr_f16_to_f32(b[i / 32].d) * (float)b[i / 32].qs[i % 32];
 }
 
 static const void *row_of(const struct tr_panel *p, size_t r)
@@ -155,6 +164,7 @@ const struct tr_kernels tr_kernels_scalar = {
 	.sigmoid = sigmoid,
 	.exp_sum = exp_sum,
 	.to_f16 = to_f16,
+	.from_q8_0 = from_q8_0,
 	.dots = dots,
 	.mix = mix,
 };
