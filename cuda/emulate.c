@@ -2,11 +2,13 @@
 #include "base/mem.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <ucontext.h>
 
 #define MAX_THREAD 1024
 #define STACK_BYTES (64u << 10)
 #define WARP 32
+#define MAX_OFFER 6 /* words: the operands of mma */
 
 enum fiber_state { FIBER_READY, FIBER_AT_WARP, FIBER_AT_BLOCK, FIBER_DONE };
 
@@ -14,7 +16,7 @@ struct fiber {
 	ucontext_t context;
 	enum fiber_state state;
 	unsigned n_shuffle;
-	uint32_t offer[2]; /* of the last two shuffles */
+	uint32_t offer[2][MAX_OFFER]; /* of the last two shuffles */
 };
 
 struct block {
@@ -49,32 +51,61 @@ void tr_emu_sync(void)
 	stop_at(FIBER_AT_BLOCK);
 }
 
-/* Offers v and waits for the warp; returns which offer of each thread it is. Two shuffles on, when it
- * is written again, all have read it. */
-static unsigned offer(uint32_t v)
+/* Offers n words and waits for the warp; returns which offer of each thread they are. Two shuffles on,
+ * when they are written again, all have read them. */
+static unsigned offer(const uint32_t *v, unsigned n)
 {
 	unsigned at = self()->n_shuffle++ % 2;
 
-	self()->offer[at] = v;
+	memcpy(self()->offer[at], v, n * sizeof(*v));
 	stop_at(FIBER_AT_WARP);
 	return at;
 }
 
+/* What a thread of the warp offered. */
+static const uint32_t *offered(unsigned at, unsigned thread)
+{
+	return block->fibers[block->running / WARP * WARP + thread].offer[at];
+}
+
 uint32_t tr_emu_shuffle(uint32_t v, unsigned src)
 {
-	unsigned at = offer(v), warp = block->running / WARP * WARP;
+	unsigned at = offer(&v, 1);
 
-	return block->fibers[warp + src].offer[at];
+	return offered(at, src)[0];
 }
 
 int tr_emu_any(int v)
 {
-	unsigned at = offer(v != 0), warp = block->running / WARP * WARP, i;
+	uint32_t mine = v != 0;
+	unsigned at = offer(&mine, 1), i;
 	int got = 0;
 
-	for (i = warp; i < warp + WARP; i++)
-		got |= (int)block->fibers[i].offer[at];
+	for (i = 0; i < WARP; i++)
+		got |= (int)offered(at, i)[0];
 	return got;
+}
+
+/* The sum of 32 products of a row (0: g, 1: g + 8) with a column. */
+static int mma_sum(unsigned at, unsigned g, unsigned row, unsigned column)
+{
+	unsigned l, half;
+	int sum = 0;
+
+	for (l = 0; l < 4; l++)
+		for (half = 0; half < 2; half++)
+			sum = tr_dp4a(offered(at, 4 * g + l)[row + 2 * half],
+				offered(at, 4 * column + l)[4 + half], sum);
+	return sum;
+}
+
+void tr_emu_mma_s8(int c[4], const uint32_t a[4], const uint32_t b[2])
+{
+	uint32_t mine[MAX_OFFER] = { a[0], a[1], a[2], a[3], b[0], b[1] };
+	unsigned at = offer(mine, MAX_OFFER), lane = block->running % WARP, i;
+
+	for (i = 0; i < 4; i++)
+		c[i] += mma_sum(at, lane / 4, i / 2, 2 * (lane % 4) + i % 2);
 }
 
 static void fiber_main(void)

@@ -29,12 +29,14 @@ void tr_emu_launch(tr_emu_kernel *kernel, const void *args, unsigned n_thread, u
 	unsigned n_y);
 void tr_emu_sync(void);
 uint32_t tr_emu_shuffle(uint32_t v, unsigned src); /* src: thread of the warp */
+void tr_emu_mma_s8(int c[4], const uint32_t a[4], const uint32_t b[2]);
 int tr_emu_any(int v);
 
 #define TR_DEV static inline __attribute__((always_inline))
 #define TR_SHARED static _Thread_local
 #define TR_ALIGN16 _Alignas(16)
 #define TR_UNROLL
+#define TR_UNROLL_2
 
 #define TR_KERNEL(name, args, threads)                                                             \
 	static void name(struct args a);                                                           \
@@ -86,6 +88,8 @@ static inline int tr_dp4a(uint32_t a, uint32_t b, int c)
 		c += (int8_t)(a >> i) * (int8_t)(b >> i);
 	return c;
 }
+
+#define tr_mma_s8(c, a, b) tr_emu_mma_s8(c, a, b)
 
 static inline uint32_t tr_byte_perm(uint32_t x, uint32_t y, uint32_t s)
 {

@@ -141,12 +141,21 @@ TR_MATMUL_KERNELS(bf16, tr_dotf(in, n_act, tr_float_bf16))
 			TR_LAUNCH(tr_matmul_##name, TR_MATMUL_THREADS, nx, n_mat, stream, a);      \
 		break
 
+/* From so many activations on the tensor cores are used. */
+#define TR_MMA_MIN_ACT 16
+
+/* k_mma.cuh */
+static inline bool tr_launch_mma(tr_launch_stream stream, const struct tr_matmul_args *a,
+	uint32_t n_mat, uint32_t n_act);
+
 /* n_act: activations of one matrix, at most. */
 static inline void tr_launch_matmul_args(tr_launch_stream stream, const struct tr_matmul_args *a,
 	uint32_t n_mat, uint32_t n_act)
 {
 	uint32_t nx = (a->m.n_row + TR_MATMUL_ROWS - 1) / TR_MATMUL_ROWS;
 
+	if (n_act >= TR_MMA_MIN_ACT && tr_launch_mma(stream, a, n_mat, n_act))
+		return;
 	switch (a->m.quant) {
 		TR_MATMUL_CASE(F32, f32);
 		TR_MATMUL_CASE(F16, f16);

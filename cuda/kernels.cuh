@@ -6,6 +6,7 @@
 #include "cuda/k_matmul.cuh"
 #include "cuda/k_mla.cuh"
 #include "cuda/k_mla_prefill.cuh"
+#include "cuda/k_mma.cuh"
 #include "cuda/k_norm.cuh"
 #include "cuda/k_quantise.cuh"
 #include "cuda/k_rope.cuh"

@@ -27,6 +27,7 @@
 #define TR_SHARED __shared__
 #define TR_ALIGN16 __align__(16)
 #define TR_UNROLL _Pragma("unroll")
+#define TR_UNROLL_2 _Pragma("unroll 2")
 
 #define TR_KERNEL(name, args, threads)                                                             \
 	__global__ void __launch_bounds__(threads) name(const __grid_constant__ struct args a)
@@ -47,9 +48,21 @@ typedef cudaStream_t tr_launch_stream;
 #define tr_shfl_xor_int(v, m) __shfl_xor_sync(0xffffffffu, v, m)
 #define tr_dp4a(a4, b4, c) __dp4a((int)(a4), (int)(b4), c)
 #define tr_byte_perm(x, y, s) __byte_perm(x, y, s)
+#define tr_mma_s8(c, a, b) tr_mma_m16n8k32(c, a, b)
 #define tr_half_to_float(h) __half2float(__ushort_as_half(h))
 #define tr_float_to_half(f) __half_as_ushort(__float2half_rn(f))
 #define tr_round_int(f) __float2int_rn(f)
+
+/* c += a . b of a warp, 16 rows of 32 bytes by 8 columns. Thread 4 g + l has, of every 16 bytes, those
+ * from 4 l on: in a those of row g, of row g + 8, then of both the next 16; in b those of column g.
+ * c: row g with columns 2 l and 2 l + 1, then row g + 8. */
+TR_DEV void tr_mma_m16n8k32(int c[4], const uint32_t a[4], const uint32_t b[2])
+{
+	asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+	    "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+		: "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+		: "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
 
 #else
 #include "cuda/emulate.h"

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #define MAX_ROW 19
-#define MAX_ACT 6
+#define MAX_ACT 70
 #define N_MAT 2
 
 #define for_each_type(q)                                                                           \
@@ -158,7 +158,7 @@ static void check_matmul(struct bed *b, const struct tr_quant *q, enum fill fill
 	size_t row_bytes = n / q->block_values * q->block_bytes, bytes = tr_act_bytes(q->act, n);
 	uint8_t *rows = new_rows(q, fill, N_MAT * n_row, n, seed);
 	char *acts = new_acts(k, q->act, N_MAT * n_act, n, NULL, seed);
-	float got[N_MAT * MAX_ACT * (MAX_ROW + 1)], want[N_MAT * MAX_ACT * (MAX_ROW + 1)];
+	static float got[N_MAT * MAX_ACT * (MAX_ROW + 1)], want[N_MAT * MAX_ACT * (MAX_ROW + 1)];
 	struct tr_dop_matmul a = { .quant = (enum tr_quant_id)q->id, .n = (uint32_t)n,
 		.n_row = n_row, .n_act = n_act, .n_mat = N_MAT, .row_bytes = row_bytes,
 		.mat_bytes = n_row * row_bytes, .act_bytes = bytes, .act_mat_bytes = n_act * bytes,
@@ -229,9 +229,29 @@ static void any_number_of_rows_and_activations_is_computed(void **state)
 	(void)state;
 	assert_non_null(q);
 	for_each_device(b)
-		for (uint32_t shape = 0; shape < MAX_ROW * MAX_ACT; shape++)
+		for (uint32_t shape = 0; shape < MAX_ROW * 6; shape++)
 			check_matmul(&b, q, FILL_RANDOM, 256, shape % MAX_ROW + 1,
 				shape / MAX_ROW + 1, &seed);
+}
+
+/* Those that go to tensor cores; tiles of 8 and of 32 activations and of 16 rows, whole and not. */
+static void larger_batches_have_the_canonical_bits(void **state)
+{
+	static const struct {
+		uint32_t n_row, n_act, n_block;
+	} shapes[] = { { 16, 16, 1 }, { 19, 33, 2 }, { 3, 70, 5 }, { 17, 32, 4 } };
+	const struct tr_quant *q;
+	uint64_t seed = fresh_seed(6);
+	struct bed b;
+
+	(void)state;
+	for_each_device(b)
+		for_each_type(q)
+			for (size_t i = 0; i < TR_ARRAY_LEN(shapes); i++)
+				for (int fill = 0; fill < (q->block_values == 1 || i ? 1 : N_FILL); fill++)
+					check_matmul(&b, q, (enum fill)fill,
+						shapes[i].n_block * q->block_values, shapes[i].n_row,
+						shapes[i].n_act, &seed);
 }
 
 static void types_without_a_kernel_are_refused_by_name(void **state)
@@ -266,6 +286,7 @@ int main(void)
 		cmocka_unit_test(products_have_the_canonical_bits_for_every_type),
 		cmocka_unit_test(products_of_long_rows_have_the_canonical_bits),
 		cmocka_unit_test(any_number_of_rows_and_activations_is_computed),
+		cmocka_unit_test(larger_batches_have_the_canonical_bits),
 		cmocka_unit_test(types_without_a_kernel_are_refused_by_name),
 	};
 

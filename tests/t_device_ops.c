@@ -436,7 +436,7 @@ static void experts_and_weights_are_those_of_the_cpu(void **state)
 
 /* --- experts ----------------------------------------------------------------------------------- */
 
-enum { N_EMBD = 256, N_FF = 256, N_EXPERT = 3, N_SLOT = 6, N_ROW = 4, FF = 260, Y = 264 };
+enum { N_EMBD = 256, N_FF = 256, N_EXPERT = 3, N_SLOT = 21, N_ROW = 4, FF = 260, Y = 264 };
 
 struct ffn {
 	const struct tr_quant *q[3];
@@ -496,11 +496,17 @@ static void expert_on_cpu(const struct ffn *f, size_t expert, size_t row, float 
 		N_EMBD, hidden, 0, 1, N_FF);
 }
 
-static void check_experts(struct bed *b, const char *const names[3], bool one_token, uint64_t *seed)
+/* How many slots the experts of the list have: with one token, a few, enough for tensor cores. */
+enum slots { SLOTS_ONE, SLOTS_FEW, SLOTS_MANY, N_SLOTS };
+
+static void check_experts(struct bed *b, const char *const names[3], enum slots slots,
+	uint64_t *seed)
 {
 	/* Experts in another order than they lie, the first slot left free. */
-	static const uint32_t expert[] = { 2, 0, 1 }, n_slot[] = { 1, 3, 2 };
-	static const uint32_t row_of[] = { 9, 3, 0, 1, 2, 2, 0 };
+	static const uint32_t expert[] = { 2, 0, 1 };
+	static const uint32_t n_slot[][N_EXPERT] = { { 1, 1, 1 }, { 1, 3, 2 }, { 2, 18, 1 } };
+	static const uint32_t row_of[N_SLOT + 1] = { 9, 3, 0, 1, 2, 2, 0, 1, 3, 3, 2, 1, 0, 0, 1, 2 };
+	bool one_token = slots == SLOTS_ONE;
 	struct tr_dop_expert_ffn a = { .n_embd = N_EMBD, .n_ff = N_FF, .n_expert = N_EXPERT,
 		.first_slot = 1, .ff_stride = FF, .y_stride = Y };
 	struct tr_dop_expert list[N_EXPERT];
@@ -518,7 +524,7 @@ static void check_experts(struct bed *b, const char *const names[3], bool one_to
 	}
 	for (uint32_t e = 0; e < N_EXPERT; e++) {
 		list[e].first = slot;
-		list[e].n = one_token ? 1 : n_slot[e];
+		list[e].n = n_slot[slots][e];
 		a.n_slot_max = TR_MAX(a.n_slot_max, list[e].n);
 		for (int p = 0; p < 3; p++)
 			list[e].part[p] = w[p] + expert[e] * part_rows(p) * f.row_bytes[p];
@@ -556,8 +562,8 @@ static void experts_have_the_bits_of_the_cpu(void **state)
 	(void)state;
 	for_each_device(b)
 		for (size_t i = 0; i < TR_ARRAY_LEN(names); i++)
-			for (int one = 0; one < 2; one++)
-				check_experts(&b, names[i], one, &seed);
+			for (int slots = 0; slots < N_SLOTS; slots++)
+				check_experts(&b, names[i], (enum slots)slots, &seed);
 }
 
 static void outputs_are_combined_in_the_order_of_rank(void **state)

@@ -27,6 +27,7 @@ every_kernel_is_reported_for_every_architecture()
 	types=$(sed -n 's/^TR_MATMUL_\(32\|256\|KERNELS\)(\([a-z0-9_]*\),.*/\2/p' "$src/k_matmul.cuh" |
 		grep -v '^name$')
 	names=$(for t in $types; do echo "tr_matvec_$t" "tr_matmul_$t"; done
+		sed -n 's/^TR_MMA_\(32\|256\)(\([a-z0-9_]*\),.*/tr_mma_\2/p' "$src/k_mma.cuh"
 		for t in f16 f32 q8_0; do echo "tr_mla_score_$t" "tr_mla_weigh_$t" "tr_mla_prefill_$t"; done
 		sed -n 's/^TR_KERNEL(\([a-z0-9_]*\),.*/\1/p' "$src"/k_*.cuh)
 	test "$(echo "$types" | wc -w)" -eq 16
@@ -43,20 +44,40 @@ no_kernel_spills()
 	test "$(grep -c ' 0 bytes spill stores, 0 bytes spill loads' "$log")" -gt 0
 }
 
-# 128 threads a block: 85 registers still leave 6 blocks, 24 warps, on a multiprocessor.
-products_leave_room_for_24_warps()
+# at_most REGISTERS PATTERN - what kernels take whose name matches; there is one at least
+at_most()
 {
-	awk '/Compiling entry/ { hot = /tr_mat(vec|mul)_/; name = $0 }
+	awk -v most="$1" -v pattern="$2" '/Compiling entry/ { hot = $0 ~ pattern; name = $0 }
 		/Used [0-9]+ registers/ && hot {
 			n++
 			for (i = 1; i < NF; i++)
-				if ($i == "Used" && $(i + 1) > 85) { print name; print; bad = 1 }
+				if ($i == "Used" && $(i + 1) > most) { print name; print; bad = 1 }
 		}
 		END { exit bad || !n }' "$log"
+}
+
+# 128 threads a block: 85 registers still leave 6 blocks, 24 warps, on a multiprocessor.
+products_leave_room_for_24_warps()
+{
+	at_most 85 "tr_mat(vec|mul)_"
+}
+
+# 168 leave 3 blocks.
+batches_leave_room_for_12_warps()
+{
+	at_most 168 "tr_mma_"
+}
+
+# 256 threads a block: 85 registers leave 3 blocks or, on sm_86, the 2 that shared memory has room for.
+attention_leaves_room_for_2_blocks()
+{
+	at_most 85 "tr_mla_"
 }
 
 test_that "every kernel is reported for every architecture" \
 	every_kernel_is_reported_for_every_architecture
 test_that "no kernel spills" no_kernel_spills
 test_that "products leave room for 24 warps" products_leave_room_for_24_warps
+test_that "products of batches leave room for 12 warps" batches_leave_room_for_12_warps
+test_that "attention leaves room for 2 blocks" attention_leaves_room_for_2_blocks
 done_testing

@@ -7,7 +7,8 @@
  * weights (default 256, more than a second-level cache holds) of each type with 7168 columns, and
  * attention of one token in the shape of Kimi K2 (64 heads, latent 512 + 64, F16) behind 4k and 32k
  * positions of one layer. A line each: GB/s read, and its share of what the copy
- * reached. Best of ROUNDS, wall clock from the first launch to the end of the last. Weights are zero
+ * reached. Then products with 512 activations of 4096 rows, and attention of 512 tokens behind 3584
+ * positions, with billions of multiplications and additions a second. Best of ROUNDS, wall clock from the first launch to the end of the last. Weights are zero
  * bytes: what is computed does not matter here.
  */
 #include <stdio.h>
@@ -120,6 +121,64 @@ static void bench_mla(struct bench *b, uint32_t n_pos)
 	tr_buffer_free(scratch);
 }
 
+/* n: pairs of a multiplication and an addition */
+static void report_work(const char *what, double n, double ns)
+{
+	printf("%-24s %9.1f us %8.1f G/s\n", what, ns / 1e3, n / ns);
+	fflush(stdout);
+}
+
+static struct tr_buffer *scratch(struct bench *b, uint64_t bytes)
+{
+	struct tr_buffer *buf;
+
+	check(b, tr_buffer_new(&buf, b->dev, bytes, "scratch", &b->err));
+	check(b, tr_stream_fill(b->stream, tr_buffer_at(buf, 0), 0, bytes, &b->err));
+	return buf;
+}
+
+static void bench_batch(struct bench *b, const struct tr_quant *q)
+{
+	enum { N_ACT = 512, N_ROW = 4096 };
+	size_t row_bytes = N_COL / q->block_values * q->block_bytes;
+	struct tr_dop_matmul a = { .quant = (enum tr_quant_id)q->id, .n = N_COL, .n_row = N_ROW,
+		.n_act = N_ACT, .n_mat = 1, .w = tr_buffer_at(b->weights, 0), .row_bytes = row_bytes,
+		.act_bytes = tr_act_bytes(q->act, N_COL), .out_stride = N_ROW };
+	struct tr_buffer *act = scratch(b, N_ACT * a.act_bytes);
+	struct tr_buffer *out = scratch(b, (uint64_t)N_ACT * N_ROW * 4);
+	char what[64];
+
+	a.act = tr_buffer_at(act, 0);
+	a.out = tr_buffer_at(out, 0);
+	snprintf(what, sizeof(what), "512 of %s", q->name);
+	if (row_bytes * N_ROW <= b->bytes)
+		report_work(what, (double)N_ACT * N_ROW * N_COL, time_of(b, launch_matvec, &a));
+	tr_buffer_free(out);
+	tr_buffer_free(act);
+}
+
+static void launch_prefill(struct bench *b, void *ctx)
+{
+	check(b, tr_device_mla_prefill(b->stream, ctx, &b->err));
+}
+
+static void bench_prefill(struct bench *b)
+{
+	struct tr_dop_mla_prefill a = { .type = TR_KV_F16, .pos = 3584, .n_tok = 512, .n_head = 64,
+		.n_lat = 512, .n_rot = 64, .scale = 0.1f, .row_bytes = 1152,
+		.kv = tr_buffer_at(b->weights, 0) };
+	struct tr_buffer *query = scratch(b, (uint64_t)512 * 64 * 576 * 4);
+	struct tr_buffer *ctx = scratch(b, (uint64_t)512 * 64 * 512 * 4);
+
+	a.query = tr_buffer_at(query, 0);
+	a.ctx = tr_buffer_at(ctx, 0);
+	/* Scores are computed twice, but counted once. */
+	report_work("512 tokens at 4096", 512.0 * 64 * (3584 + 256) * (576 + 512),
+		time_of(b, launch_prefill, &a));
+	tr_buffer_free(ctx);
+	tr_buffer_free(query);
+}
+
 static void open_bench(struct bench *b, const char *device)
 {
 	/* Activations, one output a row of the narrowest type, scratch of attention at 32k. */
@@ -176,6 +235,11 @@ int main(int argc, char **argv)
 	for (id = 4096; id <= 32768; id *= 8)
 		if ((uint64_t)id * 1152 <= b.bytes)
 			bench_mla(&b, id);
+	for (id = 0; id < TR_QUANT_ID_END; id++)
+		if ((q = tr_quant_by_id(id)) && tr_device_has_quant((enum tr_quant_id)id))
+			bench_batch(&b, q);
+	if ((uint64_t)4096 * 1152 <= b.bytes)
+		bench_prefill(&b);
 	tr_buffer_free(b.room);
 	tr_buffer_free(b.weights);
 	tr_stream_free(b.stream);
