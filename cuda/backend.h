@@ -27,6 +27,11 @@ struct tr_device_ops {
 	int (*wait)(struct tr_stream *stream, struct tr_event *event, struct tr_err *err);
 	int (*event_sync)(struct tr_event *event, struct tr_err *err);
 	int (*event_done)(struct tr_event *event, struct tr_err *err);
+	/* captured ends the capture even when it fails. */
+	int (*capture)(struct tr_stream *stream, struct tr_err *err);
+	int (*captured)(struct tr_graph **graph, struct tr_stream *stream, struct tr_err *err);
+	int (*graph_launch)(struct tr_graph *graph, struct tr_stream *stream, struct tr_err *err);
+	void (*graph_free)(struct tr_graph *graph);
 	/* args are checked and of the operation's type. */
 	int (*launch)(struct tr_stream *stream, enum tr_dop op, const void *args,
 		struct tr_err *err);
@@ -43,6 +48,11 @@ struct tr_device {
 };
 
 struct tr_stream {
+	struct tr_device *dev;
+	bool capturing;
+};
+
+struct tr_graph {
 	struct tr_device *dev;
 };
 

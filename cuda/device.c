@@ -181,8 +181,55 @@ static void count_wait(struct tr_device *dev)
 	__atomic_fetch_add(&dev->n_wait, 1, __ATOMIC_RELAXED);
 }
 
+/* What a stream cannot do while it captures. */
+static int not_capturing(const struct tr_stream *stream, const char *what, struct tr_err *err)
+{
+	if (!stream->capturing)
+		return 0;
+	return tr_err_set(err, TR_E_INVALID,
+		"device %s: %s: a stream that captures a graph takes copies, fills and operations only",
+		stream->dev->name, what);
+}
+
+int tr_stream_capture(struct tr_stream *stream, struct tr_err *err)
+{
+	int rc = not_capturing(stream, "capture", err);
+
+	if (!rc)
+		rc = stream->dev->ops->capture(stream, err);
+	if (!rc)
+		stream->capturing = true;
+	return rc;
+}
+
+int tr_stream_captured(struct tr_graph **graph, struct tr_stream *stream, struct tr_err *err)
+{
+	*graph = NULL;
+	tr_assert(stream->capturing);
+	stream->capturing = false;
+	return stream->dev->ops->captured(graph, stream, err);
+}
+
+int tr_graph_launch(struct tr_graph *graph, struct tr_stream *stream, struct tr_err *err)
+{
+	int rc = not_capturing(stream, "launch of a graph", err);
+
+	tr_assert(graph->dev == stream->dev);
+	return rc ? rc : graph->dev->ops->graph_launch(graph, stream, err);
+}
+
+void tr_graph_free(struct tr_graph *graph)
+{
+	if (graph)
+		graph->dev->ops->graph_free(graph);
+}
+
 int tr_stream_sync(struct tr_stream *stream, struct tr_err *err)
 {
+	int rc = not_capturing(stream, "wait", err);
+
+	if (rc)
+		return rc;
 	count_wait(stream->dev);
 	return stream->dev->ops->sync(stream, err);
 }
@@ -201,12 +248,16 @@ void tr_event_free(struct tr_event *event)
 
 int tr_stream_record(struct tr_stream *stream, struct tr_event *event, struct tr_err *err)
 {
-	return stream->dev->ops->record(stream, event, err);
+	int rc = not_capturing(stream, "record", err);
+
+	return rc ? rc : stream->dev->ops->record(stream, event, err);
 }
 
 int tr_stream_wait(struct tr_stream *stream, struct tr_event *event, struct tr_err *err)
 {
-	return stream->dev->ops->wait(stream, event, err);
+	int rc = not_capturing(stream, "wait for an event", err);
+
+	return rc ? rc : stream->dev->ops->wait(stream, event, err);
 }
 
 int tr_event_sync(struct tr_event *event, struct tr_err *err)

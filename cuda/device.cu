@@ -28,6 +28,13 @@ struct gpu {
 struct gpu_stream {
 	struct tr_stream base;
 	cudaStream_t stream;
+	uint64_t captured_bytes; /* of copies of the graph being captured */
+};
+
+struct gpu_graph {
+	struct tr_graph base;
+	cudaGraphExec_t exec;
+	uint64_t copied_bytes; /* a launch */
 };
 
 struct gpu_event {
@@ -180,6 +187,12 @@ static int stream_new(struct tr_stream **out, struct tr_device *dev,
 static void stream_free(struct tr_stream *stream)
 {
 	cudaSetDevice(gpu_of(stream->dev)->idx);
+	if (stream->capturing) {
+		cudaGraph_t graph = NULL;
+
+		if (cudaStreamEndCapture(stream_of(stream), &graph) == cudaSuccess)
+			cudaGraphDestroy(graph);
+	}
 	cudaStreamSynchronize(stream_of(stream));
 	cudaStreamDestroy(stream_of(stream));
 	free(stream);
@@ -193,7 +206,11 @@ static int copy(struct tr_stream *stream, enum tr_copy way, void *dst, const voi
 
 	SELECT(stream->dev, "copy");
 	CUDA(stream->dev, "copy", cudaMemcpyAsync(dst, src, bytes, kinds[way], stream_of(stream)));
-	if (way != TR_COPY_IN_DEVICE)
+	if (way == TR_COPY_IN_DEVICE)
+		return 0;
+	if (stream->capturing)
+		((struct gpu_stream *)stream)->captured_bytes += bytes;
+	else
 		gpu_of(stream->dev)->copied_bytes += bytes;
 	return 0;
 }
@@ -272,6 +289,60 @@ static int event_done(struct tr_event *event, struct tr_err *err)
 	return 1;
 }
 
+/* --- graphs ------------------------------------------------------------------------------------ */
+
+/* Other threads may allocate meanwhile: only this one is held to what a capture allows. */
+static int capture(struct tr_stream *stream, struct tr_err *err)
+{
+	SELECT(stream->dev, "capture");
+	CUDA(stream->dev, "capture",
+		cudaStreamBeginCapture(stream_of(stream), cudaStreamCaptureModeThreadLocal));
+	((struct gpu_stream *)stream)->captured_bytes = 0;
+	return 0;
+}
+
+static int captured(struct tr_graph **out, struct tr_stream *stream, struct tr_err *err)
+{
+	struct gpu_graph *g = (struct gpu_graph *)tr_calloc(1, sizeof(*g));
+	cudaGraph_t graph = NULL;
+	cudaError_t code = cudaSetDevice(gpu_of(stream->dev)->idx);
+
+	if (code == cudaSuccess)
+		code = cudaStreamEndCapture(stream_of(stream), &graph);
+	if (code == cudaSuccess && g)
+		code = cudaGraphInstantiateWithFlags(&g->exec, graph, 0);
+	if (graph)
+		cudaGraphDestroy(graph);
+	if (code != cudaSuccess || !g) {
+		free(g);
+		return code != cudaSuccess ?
+			failed(stream->dev->name, "graph", __LINE__, code, err) :
+			tr_err_set(err, TR_E_NOMEM, "device %s: graph: out of memory",
+				stream->dev->name);
+	}
+	g->base.dev = stream->dev;
+	g->copied_bytes = ((struct gpu_stream *)stream)->captured_bytes;
+	*out = &g->base;
+	return 0;
+}
+
+static int graph_launch(struct tr_graph *graph, struct tr_stream *stream, struct tr_err *err)
+{
+	struct gpu_graph *g = (struct gpu_graph *)graph;
+
+	SELECT(stream->dev, "graph");
+	CUDA(stream->dev, "graph", cudaGraphLaunch(g->exec, stream_of(stream)));
+	gpu_of(stream->dev)->copied_bytes += g->copied_bytes;
+	return 0;
+}
+
+static void graph_free(struct tr_graph *graph)
+{
+	cudaSetDevice(gpu_of(graph->dev)->idx);
+	cudaGraphExecDestroy(((struct gpu_graph *)graph)->exec);
+	free(graph);
+}
+
 /* --- operations -------------------------------------------------------------------------------- */
 
 static int launch(struct tr_stream *stream, enum tr_dop op, const void *args, struct tr_err *err)
@@ -303,7 +374,8 @@ static void close_gpu(struct tr_device *dev)
 
 static const struct tr_device_ops gpu_ops = {
 	close_gpu, info, arena_new, arena_free, pinned_new, pinned_free, stream_new, stream_free,
-	copy, fill, sync_stream, event_new, event_free, record, wait, event_sync, event_done, launch,
+	copy, fill, sync_stream, event_new, event_free, record, wait, event_sync, event_done, capture,
+	captured, graph_launch, graph_free, launch,
 };
 
 extern "C" unsigned tr_device_count(const char **why)

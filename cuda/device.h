@@ -30,6 +30,7 @@ struct tr_device;
 struct tr_buffer;
 struct tr_stream;
 struct tr_event;
+struct tr_graph;
 
 /* GPUs that can be used; 0 without CUDA. why (may be NULL) says why there is none. */
 unsigned tr_device_count(const char **why);
@@ -99,6 +100,21 @@ int tr_stream_wait(struct tr_stream *stream, struct tr_event *event, struct tr_e
 int tr_event_sync(struct tr_event *event, struct tr_err *err);
 /* 1 when it has happened, 0 when not, or a negative code. */
 int tr_event_done(struct tr_event *event, struct tr_err *err);
+
+/* --- graphs ----------------------------------------------------------------------------------- */
+
+/*
+ * A graph is a sequence that is queued with one call, as often as wanted. Between capture and
+ * captured the stream notes copies, fills and operations instead of doing them; it takes nothing
+ * else meanwhile. Arguments and addresses are those of the capture; what lies there is read when
+ * the graph runs (so a position goes through memory: pos_at in ops.h). Host memory of copies is
+ * pinned. A graph is freed before its device, and when no stream has it queued any more.
+ */
+int tr_stream_capture(struct tr_stream *stream, struct tr_err *err);
+/* Ends it, with *graph NULL when it fails. */
+int tr_stream_captured(struct tr_graph **graph, struct tr_stream *stream, struct tr_err *err);
+int tr_graph_launch(struct tr_graph *graph, struct tr_stream *stream, struct tr_err *err);
+void tr_graph_free(struct tr_graph *graph);
 
 /* --- operations ------------------------------------------------------------------------------- */
 

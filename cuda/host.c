@@ -86,6 +86,13 @@ struct host_stream {
 	struct task tasks[N_TASK];
 	uint64_t n_put, n_done;
 	bool stop;
+	struct host_graph *graph; /* being captured */
+};
+
+struct host_graph {
+	struct tr_graph base;
+	struct task *tasks;
+	size_t n, cap;
 };
 
 struct host_event {
@@ -235,16 +242,83 @@ static int put_locked(struct host_stream *s, const struct task *t, struct tr_err
 	return 0;
 }
 
+/* Takes a task into the graph that the stream captures. */
+static int note(struct host_graph *g, const struct task *t, struct tr_err *err)
+{
+	size_t cap = g->cap ? 2 * g->cap : 64;
+	struct task *tasks = g->tasks;
+
+	if (g->n == g->cap) {
+		tasks = realloc(tasks, cap * sizeof(*tasks));
+		if (!tasks)
+			return tr_err_set(err, TR_E_NOMEM, "device %s: graph of %zu tasks: out of memory",
+				g->base.dev->name, cap);
+		g->tasks = tasks;
+		g->cap = cap;
+	}
+	g->tasks[g->n++] = *t;
+	return 0;
+}
+
 static int put(struct tr_stream *stream, const struct task *t, struct tr_err *err)
 {
 	struct host *h = host_of(stream->dev);
 	int rc;
+
+	if (stream->capturing)
+		return note(((struct host_stream *)stream)->graph, t, err);
 
 	tr_mutex_lock(&h->lock);
 	rc = put_locked((struct host_stream *)stream, t, err);
 	tr_mutex_unlock(&h->lock);
 	return rc;
 }
+
+/* --- graphs ------------------------------------------------------------------------------------ */
+
+static void graph_free(struct tr_graph *graph)
+{
+	struct host_graph *g = (struct host_graph *)graph;
+
+	if (g)
+		free(g->tasks);
+	free(g);
+}
+
+static int capture(struct tr_stream *stream, struct tr_err *err)
+{
+	struct host_graph *g = tr_calloc(1, sizeof(*g));
+
+	if (!g)
+		return tr_err_set(err, TR_E_NOMEM, "device %s: graph: out of memory",
+			stream->dev->name);
+	g->base.dev = stream->dev;
+	((struct host_stream *)stream)->graph = g;
+	return 0;
+}
+
+static int captured(struct tr_graph **out, struct tr_stream *stream, struct tr_err *err)
+{
+	struct host_stream *s = (struct host_stream *)stream;
+
+	(void)err;
+	*out = &s->graph->base;
+	s->graph = NULL;
+	return 0;
+}
+
+static int graph_launch(struct tr_graph *graph, struct tr_stream *stream, struct tr_err *err)
+{
+	struct host_graph *g = (struct host_graph *)graph;
+	size_t i;
+	int rc = 0;
+
+	for (i = 0; i < g->n && !rc; i++)
+		rc = put(stream, &g->tasks[i], err);
+	return rc;
+}
+
+/* --- making streams ---------------------------------------------------------------------------- */
 
 static int stream_new(struct tr_stream **out, struct tr_device *dev,
 	enum tr_stream_priority priority, struct tr_err *err)
@@ -275,6 +349,7 @@ static void stream_free(struct tr_stream *stream)
 	pthread_cond_broadcast(&h->moved);
 	tr_mutex_unlock(&h->lock);
 	pthread_join(s->thread, NULL);
+	graph_free((struct tr_graph *)s->graph);
 	free(s);
 }
 
@@ -467,6 +542,10 @@ static const struct tr_device_ops host_device = {
 	.wait = wait,
 	.event_sync = event_sync,
 	.event_done = event_done,
+	.capture = capture,
+	.captured = captured,
+	.graph_launch = graph_launch,
+	.graph_free = graph_free,
 	.launch = launch,
 };
 

@@ -121,11 +121,12 @@ static void run_rope(struct tr_host_compute *c, const void *args)
 static void run_kv_store(struct tr_host_compute *c, const void *args)
 {
 	const struct tr_dop_kv_store *a = args;
+	size_t first = a->pos_at ? *a->pos_at : 0;
 	uint32_t t;
 
 	for (t = 0; t < a->n_tok; t++)
-		tr_kv_row_store(c->k, a->type, a->kv + t * a->row_bytes, a->x + t * a->x_stride,
-			a->width);
+		tr_kv_row_store(c->k, a->type, a->kv + (first + t) * a->row_bytes,
+			a->x + t * a->x_stride, a->width);
 }
 
 /* What attention of one (token, head) pair needs. */
@@ -230,7 +231,7 @@ static void run_mla_prefill(struct tr_host_compute *c, const void *args)
 static void run_mla(struct tr_host_compute *c, const void *args)
 {
 	const struct tr_dop_mla *a = args;
-	struct tr_dop_mla_prefill same = { a->type, a->pos, a->n_tok, a->n_head, a->n_lat, a->n_rot,
+	struct tr_dop_mla_prefill same = { a->type, a->pos_at ? *a->pos_at : a->pos, a->n_tok, a->n_head, a->n_lat, a->n_rot,
 		a->scale, a->query, a->kv, a->row_bytes, a->ctx };
 
 	run_mla_prefill(c, &same);

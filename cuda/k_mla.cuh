@@ -32,6 +32,11 @@ struct tr_mla_piece {
 	size_t row;	   /* (token, head) in the scratch */
 };
 
+TR_DEV uint32_t tr_mla_pos(const struct tr_mla_args *a)
+{
+	return a->m.pos_at ? *a->m.pos_at : a->m.pos;
+}
+
 TR_DEV struct tr_mla_piece tr_mla_piece(const struct tr_mla_args *a)
 {
 	struct tr_mla_piece p;
@@ -41,7 +46,7 @@ TR_DEV struct tr_mla_piece tr_mla_piece(const struct tr_mla_args *a)
 	p.chunk = tr_block_x / a->m.n_head;
 	p.t = a->first + tr_block_y;
 	p.begin = p.chunk * TR_DOP_MLA_CHUNK;
-	n_pos = a->m.pos + p.t + 1;
+	n_pos = tr_mla_pos(a) + p.t + 1;
 	p.n = p.begin < n_pos ? TR_MIN(n_pos - p.begin, (uint32_t)TR_DOP_MLA_CHUNK) : 0;
 	p.row = (size_t)tr_block_y * a->m.n_head + p.h;
 	return p;
@@ -106,7 +111,7 @@ TR_DEV void tr_mla_mix(const struct tr_mla_args *a, const int type, float *weigh
 	const float *score = a->score + p.row * a->n_chunk * TR_DOP_MLA_CHUNK + p.begin;
 	float *part = a->part + (p.row * a->n_chunk + p.chunk) * a->m.n_lat;
 	const uint8_t *rows = a->m.kv + (size_t)p.begin * a->m.row_bytes;
-	uint32_t n_used = (a->m.pos + p.t) / TR_DOP_MLA_CHUNK + 1, i;
+	uint32_t n_used = (tr_mla_pos(a) + p.t) / TR_DOP_MLA_CHUNK + 1, i;
 	float max = -INFINITY;
 
 	if (!p.n)
@@ -156,7 +161,7 @@ TR_KERNEL(tr_mla_join, tr_mla_args, TR_MLA_THREADS)
 	float *ctx = a.m.ctx + ((size_t)t * a.m.n_head + h) * a.m.n_lat;
 	float sum = 0, factor;
 
-	n_used = (a.m.pos + t) / TR_DOP_MLA_CHUNK + 1;
+	n_used = (tr_mla_pos(&a) + t) / TR_DOP_MLA_CHUNK + 1;
 	for (c = 0; c < n_used; c++)
 		sum += a.sum[row * a.n_chunk + c];
 	factor = 1.0f / sum;

@@ -27,10 +27,15 @@ TR_KERNEL(tr_rope_rotate, tr_dop_rope, TR_ROPE_THREADS)
 	out[second] = u * s + v * c;
 }
 
+TR_DEV uint8_t *tr_kv_row(const struct tr_dop_kv_store *a, uint32_t t)
+{
+	return a->kv + ((a->pos_at ? *a->pos_at : 0) + (size_t)t) * a->row_bytes;
+}
+
 TR_KERNEL(tr_kv_put, tr_dop_kv_store, TR_ROPE_THREADS)
 {
 	uint32_t i = tr_block_x * TR_ROPE_THREADS + tr_thread, t = tr_block_y;
-	uint8_t *row = a.kv + t * a.row_bytes;
+	uint8_t *row = tr_kv_row(&a, t);
 
 	if (i >= a.width)
 		return;
@@ -46,8 +51,7 @@ TR_KERNEL(tr_kv_put_q8_0, tr_dop_kv_store, TR_ROPE_THREADS)
 	uint32_t i = tr_block_x * TR_ROPE_THREADS + tr_thread, t = tr_block_y;
 	float v = i < a.width ? a.x[t * a.x_stride + i] : 0, d;
 	float factor = tr_quantise_factor(&v, 1, &d);
-	struct tr_block_q8_0 *b =
-		(struct tr_block_q8_0 *)(a.kv + t * a.row_bytes) + i / TR_WARP;
+	struct tr_block_q8_0 *b = (struct tr_block_q8_0 *)tr_kv_row(&a, t) + i / TR_WARP;
 
 	if (i / TR_WARP * TR_WARP >= a.width)
 		return;

@@ -80,13 +80,16 @@ struct tr_dop_kv_store {
 	size_t x_stride;
 	uint8_t *kv; /* row of the first token */
 	size_t row_bytes;
+	const uint32_t *pos_at; /* or NULL; else the first token's row is number *pos_at from kv on */
 };
 
 #define TR_DOP_MLA_CHUNK 256 /* positions; the chunk of engine/mla.c */
 
 /*
  * ctx[t][h] = softmax-weighted sum of latents over positions [0, pos + t]. Tokens are taken
- * n_tok_once at a time, which the size of scratch depends on and nothing else does.
+ * n_tok_once at a time, which the size of scratch depends on and nothing else does. With pos_at the
+ * position is *pos_at, read when the device gets there, and pos the most that it may be: what is
+ * launched and the size of scratch follow from that, so it fits a graph.
  */
 struct tr_dop_mla {
 	enum tr_kv_type type;
@@ -98,6 +101,7 @@ struct tr_dop_mla {
 	size_t row_bytes;
 	float *ctx;	/* [n_tok][n_head][n_lat] */
 	float *scratch; /* tr_dop_mla_floats */
+	const uint32_t *pos_at; /* or NULL */
 };
 
 /*

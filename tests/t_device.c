@@ -338,6 +338,75 @@ static void waits_end_when_another_stream_loses_the_device(void **state)
 	tr_device_close(dev);
 }
 
+static void a_graph_is_noted_first_and_done_when_launched(void **state)
+{
+	struct tr_device *dev = open_device("host");
+	struct tr_stream *s = open_stream(dev, TR_STREAM_HIGH), *other = open_stream(dev, TR_STREAM_LOW);
+	struct tr_event *e = open_event(dev);
+	struct tr_graph *graph;
+	struct tr_buffer *b;
+	uint8_t out[300] = { 0 };
+
+	(void)state;
+	assert_int_equal(tr_device_reserve(dev, 1 << 16, &err), 0);
+	b = cut(dev, 300);
+	assert_int_equal(tr_stream_fill(s, tr_buffer_at(b, 0), 7, 300, &err), 0);
+	assert_int_equal(tr_stream_capture(s, &err), 0);
+	/* More than one growth of the list, and more than the queue holds. */
+	for (int i = 0; i < 300; i++)
+		assert_int_equal(tr_stream_fill(s, tr_buffer_at(b, (uint64_t)i), (uint8_t)i, 1, &err), 0);
+	assert_int_equal(tr_stream_copy(s, TR_COPY_TO_HOST, out, tr_buffer_at(b, 0), 300, &err), 0);
+	assert_int_equal(tr_stream_sync(s, &err), TR_E_INVALID);
+	assert_err_has(&err, "wait: a stream that captures a graph takes copies, fills and operations only");
+	assert_int_equal(tr_stream_record(s, e, &err), TR_E_INVALID);
+	assert_int_equal(tr_stream_wait(s, e, &err), TR_E_INVALID);
+	assert_int_equal(tr_stream_capture(s, &err), TR_E_INVALID);
+	assert_int_equal(tr_stream_captured(&graph, s, &err), 0);
+	assert_int_equal(tr_stream_sync(s, &err), 0);
+	assert_int_equal(out[100], 0);
+	for (int round = 0; round < 3; round++) {
+		memset(out, 0, sizeof(out));
+		/* Any stream will do. */
+		assert_int_equal(tr_graph_launch(graph, round ? other : s, &err), 0);
+		assert_int_equal(tr_stream_sync(round ? other : s, &err), 0);
+		for (int i = 0; i < 300; i++)
+			assert_int_equal(out[i], i % 256);
+	}
+	tr_graph_free(graph);
+	assert_int_equal(tr_stream_capture(s, &err), 0); /* freed with its stream */
+	assert_int_equal(tr_stream_fill(s, tr_buffer_at(b, 0), 1, 1, &err), 0);
+	tr_stream_free(s);
+	tr_stream_free(other);
+	tr_event_free(e);
+	tr_buffer_free(b);
+	tr_device_close(dev);
+}
+
+static void a_graph_ends_where_the_device_is_lost(void **state)
+{
+	struct tr_device *dev = open_device("host,fail=2");
+	struct tr_stream *s = open_stream(dev, TR_STREAM_HIGH);
+	struct tr_graph *graph;
+	struct tr_buffer *b;
+
+	(void)state;
+	assert_int_equal(tr_device_reserve(dev, 4096, &err), 0);
+	b = cut(dev, 8);
+	assert_int_equal(tr_stream_capture(s, &err), 0);
+	assert_int_equal(tr_stream_fill(s, tr_buffer_at(b, 0), 1, 8, &err), 0);
+	assert_int_equal(tr_stream_captured(&graph, s, &err), 0);
+	assert_int_equal(tr_graph_launch(graph, s, &err), 0);
+	assert_int_equal(tr_stream_sync(s, &err), 0);
+	(void)tr_graph_launch(graph, s, &err);
+	assert_int_equal(tr_stream_sync(s, &err), TR_E_IO);
+	assert_int_equal(tr_graph_launch(graph, s, &err), TR_E_IO);
+	assert_err_has(&err, "operation 2 (fill) failed");
+	tr_graph_free(graph);
+	tr_stream_free(s);
+	tr_buffer_free(b);
+	tr_device_close(dev);
+}
+
 static void limits_of_operations_are_named(void **state)
 {
 	struct tr_device *dev = open_device("host");
@@ -372,6 +441,8 @@ int main(void)
 		cmocka_unit_test(copies_over_a_limited_link_are_accounted),
 		cmocka_unit_test(a_lost_device_says_so_from_then_on_and_nobody_waits),
 		cmocka_unit_test(waits_end_when_another_stream_loses_the_device),
+		cmocka_unit_test(a_graph_is_noted_first_and_done_when_launched),
+		cmocka_unit_test(a_graph_ends_where_the_device_is_lost),
 		cmocka_unit_test(limits_of_operations_are_named),
 	};
 

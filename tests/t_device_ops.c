@@ -378,6 +378,84 @@ static void a_prompt_on_chip_has_the_bits_of_the_cpu(void **state)
 			check_prefill(&b, &shapes[i], &seed);
 }
 
+/* --- graphs ------------------------------------------------------------------------------------ */
+
+enum { G_HEAD = 3, G_LAT = 40, G_ROT = 12, G_WIDTH = G_LAT + G_ROT, G_POS = 260, G_ROW = 128 };
+
+/* A step of decoding in pinned memory: what the host writes before a launch and reads after it. */
+struct step {
+	uint32_t pos;
+	float row[G_WIDTH], query[G_HEAD * G_WIDTH], ctx[G_HEAD * G_LAT];
+};
+
+/* Captures: the step comes in, its row goes to the cache, attention, its result goes out. */
+static struct tr_graph *capture_step(struct bed *b, struct step *step, uint8_t *kv)
+{
+	struct step *in = bed_room(b, sizeof(*in));
+	struct tr_dop_kv_store store = { .type = TR_KV_F16, .width = G_WIDTH, .n_tok = 1,
+		.x = in->row, .x_stride = G_WIDTH, .kv = kv, .row_bytes = G_ROW, .pos_at = &in->pos };
+	struct tr_dop_mla mla = { .type = TR_KV_F16, .pos = G_POS - 1, .n_tok = 1, .n_tok_once = 1,
+		.n_head = G_HEAD, .n_lat = G_LAT, .n_rot = G_ROT, .scale = 0.05f,
+		.query = in->query, .kv = kv, .row_bytes = G_ROW, .ctx = in->ctx,
+		.pos_at = &in->pos };
+	struct tr_graph *graph;
+
+	mla.scratch = bed_room(b, 4 * tr_dop_mla_floats(1, G_HEAD, G_LAT, G_POS));
+	check(b, tr_stream_capture(b->stream, &err_));
+	check(b, tr_stream_copy(b->stream, TR_COPY_TO_DEVICE, in, step, offsetof(struct step, ctx),
+		      &err_));
+	check(b, tr_device_kv_store(b->stream, &store, &err_));
+	check(b, tr_device_mla(b->stream, &mla, &err_));
+	check(b, tr_stream_copy(b->stream, TR_COPY_TO_HOST, step->ctx, in->ctx, sizeof(in->ctx),
+		      &err_));
+	check(b, tr_stream_captured(&graph, b->stream, &err_));
+	return graph;
+}
+
+static void a_graph_is_repeated_at_other_positions(void **state)
+{
+	static const uint32_t pos[] = { 3, 0, 254, 255, 256, 259, 4 };
+	struct tr_dop_mla m = { .type = TR_KV_F16, .n_lat = G_LAT, .n_rot = G_ROT, .scale = 0.05f,
+		.row_bytes = G_ROW };
+	uint64_t seed = fresh_seed(11);
+	struct bed b;
+
+	(void)state;
+	for_each_device(b)
+	{
+		uint8_t *kv = random_cache(TR_KV_F16, G_POS, G_WIDTH, G_ROW, &seed);
+		uint8_t *there = bed_put(&b, kv, (size_t)G_POS * G_ROW);
+		float score[G_POS], want[G_HEAD * G_LAT];
+		struct tr_graph *graph;
+		struct step *step;
+		void *host, *at;
+
+		check(&b, tr_pinned_new(b.dev, sizeof(*step), &host, &at, &err_));
+		step = host;
+		memset(step, 0xff, sizeof(*step)); /* what is there at capture does not matter */
+		graph = capture_step(&b, step, there);
+		for (size_t i = 0; i < TR_ARRAY_LEN(pos); i++) {
+			float *x = random_row(G_WIDTH * (1 + G_HEAD), &seed);
+
+			step->pos = pos[i];
+			memcpy(step->row, x, sizeof(step->row));
+			memcpy(step->query, x + G_WIDTH, sizeof(step->query));
+			free(x);
+			tr_kv_row_store(scalar(), m.type, kv + pos[i] * G_ROW, step->row, G_WIDTH);
+			for (size_t h = 0; h < G_HEAD; h++)
+				attend(&m, step->query + h * G_WIDTH, kv, pos[i] + 1, score,
+					want + h * G_LAT);
+			check(&b, tr_graph_launch(graph, b.stream, &err_));
+			check(&b, tr_stream_sync(b.stream, &err_));
+			bed_same_floats(&b, "a step", step->ctx, want, G_HEAD * G_LAT);
+		}
+		tr_graph_free(graph);
+		tr_pinned_free(b.dev, host);
+		bed_clear(&b);
+		free(kv);
+	}
+}
+
 /* --- router ------------------------------------------------------------------------------------ */
 
 static void check_router(struct bed *b, const struct tr_router *r, bool biased, int odd,
@@ -617,6 +695,7 @@ int main(void)
 		cmocka_unit_test(attention_has_the_bits_of_the_cpu_at_every_length),
 		cmocka_unit_test(tokens_of_a_prompt_see_what_is_before_them),
 		cmocka_unit_test(a_prompt_on_chip_has_the_bits_of_the_cpu),
+		cmocka_unit_test(a_graph_is_repeated_at_other_positions),
 		cmocka_unit_test(experts_and_weights_are_those_of_the_cpu),
 		cmocka_unit_test(experts_have_the_bits_of_the_cpu),
 		cmocka_unit_test(outputs_are_combined_in_the_order_of_rank),
