@@ -85,7 +85,8 @@ struct tr_io_req {
 };
 
 struct tr_io_cfg {
-	const char *method;	    /* "uring", "threads", "sync"; NULL: uring, else threads */
+	const char *method;	    /* "uring", "threads", "sync", "cufile"; NULL: uring,
+				     * else threads */
 	void *method_arg;	    /* of "sim": its struct tr_io_sim; else NULL */
 	const struct tr_clock *clock;
 	uint32_t depth;		    /* pieces in flight; 0: 64 */

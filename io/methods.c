@@ -39,7 +39,7 @@ int tr_io_method_open(const struct tr_io_method **method, void **state, const st
 	*method = tr_io_method_find(cfg->method ? cfg->method : TR_IO_METHOD_DEFAULT);
 	if (!*method)
 		return tr_err_set(err, TR_E_INVALID,
-			"no I/O method '%s'; there are uring, threads, sync", cfg->method);
+			"no I/O method '%s'; there are uring, threads, sync, cufile", cfg->method);
 	if (cfg->method)
 		return (*method)->open(state, cfg, err);
 	if (!(*method)->open(state, cfg, &why))

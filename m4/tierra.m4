@@ -20,6 +20,9 @@ AC_ARG_WITH([jemalloc], [AS_HELP_STRING([--without-jemalloc],
 	[take slot memory straight from the kernel])], [], [with_jemalloc=yes])
 AC_ARG_WITH([cuda], [AS_HELP_STRING([--with-cuda=auto|yes|no|DIR],
 	[CUDA Toolkit to build the device side with (default auto)])], [], [with_cuda=auto])
+AC_ARG_WITH([gds], [AS_HELP_STRING([--with-gds=auto|yes|no|DIR],
+	[where GPUDirect Storage has its header (default auto: with the CUDA Toolkit)])],
+	[], [with_gds=auto])
 AS_IF([test "$enable_asan" = yes && test "$enable_tsan" = yes],
 	[AC_MSG_ERROR([--enable-asan and --enable-tsan exclude each other])])
 AS_IF([test "$enable_asan" = yes || test "$enable_tsan" = yes], [with_jemalloc=no-sanitizer])
@@ -105,6 +108,36 @@ AC_SUBST([NVCC])
 AC_SUBST([TR_CUDA_LIBS])
 AC_SUBST([TR_NVCC_ARCH])
 AC_SUBST([TR_NVCC_FLAGS])
+])
+
+# GPUDirect Storage needs its header and that of the CUDA driver; the library is opened when it is used.
+AC_DEFUN([TR_CHECK_GDS], [
+TR_GDS_CPPFLAGS=
+tr_gds_dirs=$tr_cuda_dir
+tr_gds_why="no cufile.h in the CUDA Toolkit"
+AS_CASE([$with_gds],
+	[no], [tr_gds_dirs=; tr_gds_why="--with-gds=no"],
+	[auto|yes], [],
+	[tr_gds_dirs=$with_gds; tr_gds_why="no cufile.h in $with_gds/include that compiles"])
+for tr_inc in include targets/x86_64-linux/include; do
+	AS_IF([test -n "$tr_gds_dirs" && test -f "$tr_gds_dirs/$tr_inc/cufile.h" &&
+		test -z "$TR_GDS_CPPFLAGS"],
+		[TR_GDS_CPPFLAGS="-isystem $tr_gds_dirs/$tr_inc"
+		AS_IF([test -n "$tr_cuda_dir"],
+			[AS_VAR_APPEND([TR_GDS_CPPFLAGS], [" -isystem $tr_cuda_dir/include"])])])
+done
+AS_IF([test -n "$TR_GDS_CPPFLAGS"], [
+	tr_saved_cppflags=$CPPFLAGS
+	CPPFLAGS="$CPPFLAGS $TR_GDS_CPPFLAGS"
+	AC_COMPILE_IFELSE([AC_LANG_PROGRAM([[#include <cufile.h>]],
+		[[return cufileop_status_error(CU_FILE_SUCCESS) == 0;]])], [], [TR_GDS_CPPFLAGS=])
+	CPPFLAGS=$tr_saved_cppflags])
+AS_IF([test -n "$TR_GDS_CPPFLAGS"],
+	[AC_DEFINE([HAVE_CUFILE], [1], [Define to 1 if cufile.h is there.])
+	TR_ROW([gds], [yes])],
+	[AS_CASE([$with_gds], [auto|no], [TR_ROW([gds], [no ($tr_gds_why)])],
+		[AC_MSG_ERROR([--with-gds=$with_gds, but $tr_gds_why])])])
+AC_SUBST([TR_GDS_CPPFLAGS])
 ])
 
 AC_DEFUN([TR_COMPILER_FLAGS], [

@@ -164,7 +164,8 @@ struct tr_engine_opts {
 	unsigned n_batch;	     /* tokens per prefill chunk; default 512 */
 	enum tr_kv_type kv_type;     /* default F16 */
 	const char *cpu;	     /* "scalar", "avx2", "avx512"; default: the best there is */
-	const char *io;		     /* "uring", "threads", "sync"; default uring, else threads */
+	const char *io;		     /* "uring", "threads", "sync", "cufile"; default uring,
+				      * else threads */
 	const char *dram;	     /* expert cache in DRAM; default: what memory allows */
 	const char *promote;	     /* copies from persistent memory to DRAM, and to VRAM, as a token
 				      * ends: "off", "on", or at most so many bytes each, 100% being

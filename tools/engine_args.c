@@ -83,7 +83,7 @@ static const struct argp_option options[] = {
 		"slow the experts of dram, pmem or nvme down to RATE bytes a second, as 3.5G, to try "
 		"the balance of another machine",
 		2 },
-	{ "io", KEY_IO, "METHOD", 0, "uring, threads or sync (default: uring, else threads)", 2 },
+	{ "io", KEY_IO, "METHOD", 0, "uring, threads, sync or cufile (default: uring, else threads)", 2 },
 	{ 0 },
 };
 
@@ -184,7 +184,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->cpu = choice(state, "--cpu", arg, "scalar avx2 avx512");
 		break;
 	case KEY_IO:
-		o->io = choice(state, "--io", arg, "uring threads sync");
+		o->io = choice(state, "--io", arg, "uring threads sync cufile");
 		break;
 	case KEY_DRAM:
 		o->dram = arg;
