@@ -5,8 +5,8 @@
  * block of threads has 16 rows and TR_MMA_TOKENS activations; each of its four warps takes the
  * blocks of one of the four float sums of a row, and the sums meet in shared memory at the end.
  *
- * A warp multiplies 16 rows by 8 activations over 32 values at once: thread 4 g + l gives values 8 l
- * to 8 l + 7 (dot32.cuh) of rows g and g + 8 and of activation g, and gets the sums of these rows
+ * A warp multiplies 16 rows by 8 activations over 32 values at once: thread 4 g + l gives values 8
+ * l to 8 l + 7 (dot32.cuh) of rows g and g + 8 and of activation g, and gets the sums of these rows
  * with activations 2 l and 2 l + 1. Which value takes which place along the 32 does not matter as
  * long as rows and activations agree.
  *

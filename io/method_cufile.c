@@ -1,9 +1,9 @@
 /*
- * method_cufile.c - GPUDirect Storage: a team of threads that each do one cuFileRead, into memory of a
- * GPU or of the host.
+ * method_cufile.c - GPUDirect Storage: a team of threads that each do one cuFileRead, into memory
+ * of a GPU or of the host.
  *
  * libcufile is opened when the method is chosen, so a program built with its header starts without
- * it. Files that are registered have a handle for good; others get one for each read, which is slow.
+ * it. Files that are registered have a handle for good; others get one for each read: slow.
  */
 #include "io/team.h"
 

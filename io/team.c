@@ -1,6 +1,6 @@
 /*
- * team.c - two lists, work and finished, under one mutex of TR_RANK_IO_METHOD, which no thread holds
- * while it reads.
+ * team.c - two lists, work and finished, under one mutex of TR_RANK_IO_METHOD, which no thread
+ * holds while it reads.
  */
 #include "io/team.h"
 #include "io/list.h"
