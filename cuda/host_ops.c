@@ -143,12 +143,11 @@ struct attention {
 };
 
 #define UNPACKED 16	 /* rows of Q8_0 at a time */
-#define MAX_WIDTH 1024 /* the limit of values that device.c checks */
 
 /* Scores of positions [begin, begin + n). */
 static void scores(const struct attention *a, size_t begin, size_t n, float *score)
 {
-	_Alignas(64) float room[UNPACKED * MAX_WIDTH];
+	_Alignas(64) float room[UNPACKED * TR_DEVICE_MLA_WIDTH];
 	size_t width = a->n_lat + a->n_rot, i, some;
 	struct tr_panel query = { a->query, false, width, 1 }, rows;
 
@@ -164,7 +163,7 @@ static void scores(const struct attention *a, size_t begin, size_t n, float *sco
 /* part = weighted sum of the latents of positions [begin, begin + n). */
 static void mix(const struct attention *a, size_t begin, size_t n, const float *weight, float *part)
 {
-	_Alignas(64) float room[UNPACKED * MAX_WIDTH];
+	_Alignas(64) float room[UNPACKED * TR_DEVICE_MLA_WIDTH];
 	struct tr_panel rows;
 	size_t i, some;
 
@@ -182,7 +181,7 @@ static void mix(const struct attention *a, size_t begin, size_t n, const float *
 /* As engine/mla.c words it. There is no room for all scores, so they are computed twice. */
 static void attend(const struct attention *a)
 {
-	float score[TR_DOP_MLA_CHUNK], part[MAX_WIDTH], max = -INFINITY, sum = 0;
+	float score[TR_DOP_MLA_CHUNK], part[TR_DEVICE_MLA_WIDTH], max = -INFINITY, sum = 0;
 	size_t begin, n;
 
 	for (begin = 0; begin < a->n_pos; begin += n) {
