@@ -535,7 +535,7 @@ static void other_pid(struct tr_live_image *image)
 	set_hash(image);
 }
 
-static void nine_tiers(struct tr_live_image *image)
+static void a_tier_too_many(struct tr_live_image *image)
 {
 	image->live.stats.n_tier = TR_MAX_TIER + 1;
 	set_hash(image);
@@ -578,7 +578,7 @@ static void bad_files_are_refused_by_name(void **state)
 		{ other_size, whole, TR_E_UNSUPPORTED, { "4711 bytes", "this program has" } },
 		{ flipped_bit, whole, TR_E_FORMAT, { "hash", "damaged" } },
 		{ other_pid, whole, TR_E_FORMAT, { "process 31337", "not" } },
-		{ nine_tiers, whole, TR_E_FORMAT, { "tiers 9", "limit is 8" } },
+		{ a_tier_too_many, whole, TR_E_FORMAT, { "tiers 10", "limit is 9" } },
 		{ nine_nodes, whole, TR_E_FORMAT, { "NUMA nodes 9", "limit is 8" } },
 		{ too_many_layers, whole, TR_E_FORMAT, { "layers 257", "limit is 256" } },
 		{ unknown_phase, whole, TR_E_FORMAT, { "phase 3", "limit is 2" } },
