@@ -215,7 +215,7 @@ static struct result *run(const struct tr_engine_opts *opts, size_t n_prompt)
 static void a_device_gives_the_bits_of_the_cpu(void **state)
 {
 	static const unsigned batch[] = { 1, 16, 37, 512 };
-	static const enum tr_kv_type type[] = { TR_KV_F16, TR_KV_F32 };
+	static const enum tr_kv_type type[] = { TR_KV_F16, TR_KV_F32, TR_KV_Q8_0 };
 
 	(void)state;
 	for (size_t k = 0; k < TR_ARRAY_LEN(type); k++) {
