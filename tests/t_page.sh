@@ -11,20 +11,6 @@ check()
 	python3 "$src/tests/page_check.py" "$@"
 }
 
-# holds EXPRESSION FILE... - holds for j, the parsed files.
-holds()
-{
-	what=$1
-	shift
-	python3 - "$what" "$@" <<-'END'
-	import json, sys
-	j = [json.load(open(name, encoding="utf-8")) for name in sys.argv[2:]]
-	j = j[0] if len(j) == 1 else j
-	if not eval("(" + sys.argv[1] + ")"):
-	    sys.exit(sys.argv[1] + "\n" + json.dumps(j)[:3000])
-	END
-}
-
 # change PYTHON IN OUT - the file of a run, changed by a line of Python
 change()
 {

@@ -16,23 +16,12 @@ record()
 	mv "$dir/out" "$dir/run"
 }
 
-# holds EXPRESSION [FILE...] - holds for j, the parsed files (standard output when none is named).
-holds()
-{
-	what=$1
-	shift
-	[ $# -gt 0 ] || set -- "$dir/out"
-	python3 - "$what" "$@" <<-'END'
-	import json, sys
-	j = [json.load(open(name, encoding="utf-8")) for name in sys.argv[2:]]
-	j = j[0] if len(j) == 1 else j
-	flat = lambda stats, key: [n for layer in stats["layers"] for n in layer[key]]
-	def by_tier(stats, key, tier):
-	    return [n for layer in stats["layers"] for n in layer[key][tier]]
-	if not eval("(" + sys.argv[1] + ")"):
-	    sys.exit(sys.argv[1] + "\n" + json.dumps(j)[:3000])
-	END
-}
+# What expressions of holds may call.
+holds_with='
+flat = lambda stats, key: [n for layer in stats["layers"] for n in layer[key]]
+def by_tier(stats, key, tier):
+    return [n for layer in stats["layers"] for n in layer[key][tier]]
+'
 
 # summary FILE NAME - what stats says of it, in $dir/NAME
 summary()

@@ -6,21 +6,6 @@ here=$(cd "$(dirname "$0")" && pwd)
 model=${TR_SRCDIR:-$here/..}/models/demo-q4_0.gguf
 prompt="The quick brown fox jumps over the lazy dog and runs into the deep forest"
 
-# holds EXPRESSION [FILE...] - holds for j, the parsed files (standard output when none is named).
-holds()
-{
-	what=$1
-	shift
-	[ $# -gt 0 ] || set -- "$dir/out"
-	python3 - "$what" "$@" <<-'END'
-	import json, sys
-	j = [json.load(open(name, encoding="utf-8")) for name in sys.argv[2:]]
-	j = j[0] if len(j) == 1 else j
-	if not eval("(" + sys.argv[1] + ")"):
-	    sys.exit(sys.argv[1] + "\n" + json.dumps(j)[:3000])
-	END
-}
-
 recommended_line_runs()
 {
 	run 0 tune --machine desktop-gen4 --json "$model" --max-dram 1G -c 128

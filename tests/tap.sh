@@ -46,6 +46,24 @@ run()
 	return 1
 }
 
+# holds EXPRESSION [FILE...] - holds for j, the parsed files of JSON (standard output when none is
+# named). $holds_with: Python that it may call.
+holds_with=
+holds()
+{
+	what=$1
+	shift
+	[ $# -gt 0 ] || set -- "$dir/out"
+	python3 - "$holds_with" "$what" "$@" <<-'END'
+	import json, sys
+	exec(sys.argv[1])
+	j = [json.load(open(name, encoding="utf-8")) for name in sys.argv[3:]]
+	j = j[0] if len(j) == 1 else j
+	if not eval("(" + sys.argv[2] + ")"):
+	    sys.exit(sys.argv[2] + "\n" + json.dumps(j)[:3000])
+	END
+}
+
 done_testing()
 {
 	echo "1..$tap_n"
