@@ -710,7 +710,6 @@ static void tell_lanes(struct tr_moe *m)
 
 	for (size_t i = 0; i < m->n_ready; i++) {
 		const struct tr_handle *h = &m->handles[m->ready[i]];
-
 		enum tr_lane here = m->fetched[m->ready[i]] ? TR_LANE_DISK : TR_LANE_DRAM;
 
 		bytes[h->tier ? TR_LANE_PMEM : here] += m->catalog->units[h->id].bytes;

@@ -32,15 +32,6 @@ TR_INLINE __m256i scales_grid(const uint8_t *first, const uint8_t *second, __m25
 	return tr_avx2_two(grid_of(first)->scales, grid_of(second)->scales);
 }
 
-/* 16 values of two blocks by entries of 8. */
-TR_INLINE __m256i two_8(const uint64_t *grid, const uint16_t *a, const uint16_t *b)
-{
-	__m256i lo = _mm256_blend_epi32(entry8(grid, a[0]), entry8(grid, a[1]), 0x0c);
-	__m256i hi = _mm256_blend_epi32(entry8(grid, b[0]), entry8(grid, b[1]), 0xc0);
-
-	return _mm256_blend_epi32(lo, hi, 0xf0);
-}
-
 TR_INLINE __m256i four_4(const uint32_t *grid, const uint16_t *a)
 {
 	__m256i lo = _mm256_blend_epi32(entry4(grid, a[0]), entry4(grid, a[1]), 0x22);

@@ -249,13 +249,19 @@ TR_INLINE __m256i entry4(const uint32_t *grid, uint16_t idx)
 	return _mm256_set1_epi32((int)grid[idx]);
 }
 
+/* Entries of 8 values: two from a, two from b. */
+TR_INLINE __m256i two_8(const uint64_t *grid, const uint16_t *a, const uint16_t *b)
+{
+	__m256i lo = _mm256_blend_epi32(entry8(grid, a[0]), entry8(grid, a[1]), 0x0c);
+	__m256i hi = _mm256_blend_epi32(entry8(grid, b[0]), entry8(grid, b[1]), 0xc0);
+
+	return _mm256_blend_epi32(lo, hi, 0xf0);
+}
+
 /* 32 values of 4 entries. */
 TR_INLINE __m256i look_up8(const uint64_t *grid, const uint16_t *idx)
 {
-	__m256i lo = _mm256_blend_epi32(entry8(grid, idx[0]), entry8(grid, idx[1]), 0x0c);
-	__m256i hi = _mm256_blend_epi32(entry8(grid, idx[2]), entry8(grid, idx[3]), 0xc0);
-
-	return _mm256_blend_epi32(lo, hi, 0xf0);
+	return two_8(grid, idx, idx + 2);
 }
 
 /* 32 values of 8 entries. */
