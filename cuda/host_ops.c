@@ -58,7 +58,7 @@ static void matmul_rows(void *ctx, unsigned worker, size_t begin, size_t end)
 		n = TR_MIN(end - begin, a->n_row - row);
 		job->k->dot[a->quant](a->out + m * a->out_mat_stride + row, a->out_stride,
 			a->w + m * a->mat_bytes + row * a->row_bytes, a->row_bytes, n,
-			a->act + m * a->act_mat_bytes, a->act_bytes, a->n_act, a->n);
+			a->act + m * a->act_mat_bytes, a->act_bytes, a->n_act, a->n, NULL);
 	}
 }
 
@@ -270,10 +270,10 @@ static void run_slot(const struct expert_job *job, const struct tr_dop_expert *e
 
 	for (p = 0; p < 2; p++)
 		job->k->dot[a->quant[p]](out[p], 0, e->part[p], a->row_bytes[p], a->n_ff,
-			a->act[p] + row * act_bytes(a, p), 0, 1, a->n_embd);
+			a->act[p] + row * act_bytes(a, p), 0, 1, a->n_embd, NULL);
 	silu_row(job->k, &q, 0, hidden);
 	job->k->dot[a->quant[2]](a->y + slot * a->y_stride, 0, e->part[2], a->row_bytes[2],
-		a->n_embd, hidden, 0, 1, a->n_ff);
+		a->n_embd, hidden, 0, 1, a->n_ff, NULL);
 }
 
 static void run_experts(void *ctx, unsigned worker, size_t begin, size_t end)

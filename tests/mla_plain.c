@@ -32,7 +32,7 @@ static void matvec(const struct tr_kernels *k, const struct tr_weight *w, uint32
 {
 	k->quantise(w->quant->act, x, w->cols, act);
 	k->dot[w->quant->id](out, 0, w->data + h * n_row * w->row_bytes, w->row_bytes, n_row, act,
-		0, 1, w->cols);
+		0, 1, w->cols, NULL);
 }
 
 /* A row of Q8_0 as floats. */

@@ -567,11 +567,12 @@ static void expert_on_cpu(const struct ffn *f, size_t expert, size_t row, float 
 
 	for (int p = 0; p < 2; p++)
 		k->dot[f->q[p]->id](out[p], 0, f->w[p] + expert * N_FF * f->row_bytes[p],
-			f->row_bytes[p], N_FF, f->acts[p] + row * f->act_bytes[p], 0, 1, N_EMBD);
+			f->row_bytes[p], N_FF, f->acts[p] + row * f->act_bytes[p], 0, 1, N_EMBD,
+			NULL);
 	k->silu_mul(out[0], out[0], out[1], N_FF);
 	k->quantise(f->q[2]->act, out[0], N_FF, hidden);
 	k->dot[f->q[2]->id](y, 0, f->w[2] + expert * N_EMBD * f->row_bytes[2], f->row_bytes[2],
-		N_EMBD, hidden, 0, 1, N_FF);
+		N_EMBD, hidden, 0, 1, N_FF, NULL);
 }
 
 /* How many slots the experts of the list have: with one token, a few, enough for tensor cores. */

@@ -90,7 +90,7 @@ static void dots_are_near_the_real_product(void **state)
 			want += p;
 			size += fabs(p);
 		}
-		k->dot[q->id](&y, 1, rows, 0, 1, act, 0, 1, n);
+		k->dot[q->id](&y, 1, rows, 0, 1, act, 0, 1, n, NULL);
 		if (!(fabs((double)y - want) <= 1e-6 * size))
 			fail_msg("%s: %.9g, not %.9g (error %.3g of the summands)", q->name,
 				(double)y, want, fabs((double)y - want) / size);
@@ -126,6 +126,7 @@ static void check_shapes(const struct tr_quant *q, enum fill fill, size_t n, uin
 	uint8_t *rows = new_rows(q, fill, MAX_ROW, n, seed);
 	char *acts = new_acts(k, q->act, MAX_ACT, n, NULL, seed);
 	float want[MAX_ACT][MAX_ROW], out[MAX_ACT * (MAX_ROW + 1)];
+	const void *nothing = (const void *)TR_CACHE_LINE; /* what comes next is never read */
 
 	act_bytes = tr_act_bytes(q->act, n);
 	for (int t = 0; t < MAX_ACT; t++)
@@ -142,7 +143,7 @@ static void check_shapes(const struct tr_quant *q, enum fill fill, size_t n, uin
 			k->dot[q->id](out, MAX_ROW + 1,
 				rows + (size_t)(MAX_ROW - n_row) * row_bytes, row_bytes,
 				(size_t)n_row, acts + (size_t)(MAX_ACT - n_act) * act_bytes,
-				act_bytes, (size_t)n_act, n);
+				act_bytes, (size_t)n_act, n, nothing);
 			check_shape(k, q, fill, n, n_row, n_act, out, want);
 		}
 	}
@@ -185,7 +186,7 @@ static void dots_of_a_long_row_have_the_canonical_bits(void **state)
 		float y, want = canonical_dot(q, rows, act, n);
 
 		for_each_isa(k) {
-			k->dot[q->id](&y, 1, rows, 0, 1, act, 0, 1, n);
+			k->dot[q->id](&y, 1, rows, 0, 1, act, 0, 1, n, NULL);
 			if (!same_float(y, want))
 				fail_msg("%s %s: %a, not %a", k->name, q->name, (double)y,
 					(double)want);
@@ -220,7 +221,7 @@ static void many_activations_have_the_canonical_bits(void **state)
 			for (size_t a = 0; a < TR_ARRAY_LEN(n_act); a++) {
 				memset(out, 0xff, sizeof(out));
 				k->dot[q->id](out, N_ROW, rows, row_bytes, N_ROW, acts, act_bytes,
-					n_act[a], n);
+					n_act[a], n, NULL);
 				for (size_t i = 0; i < n_act[a] * N_ROW; i++)
 					if (!same_float(out[i], want[i]))
 						fail_msg("%s %s, %zu acts at %zu: %a, not %a",
@@ -248,7 +249,8 @@ static void rows_and_activations_may_be_apart(void **state)
 		float out[3 * 3];
 
 		for_each_isa(k) {
-			k->dot[q->id](out, 3, rows, 2 * row_bytes, 3, acts, 2 * act_bytes, 3, n);
+			k->dot[q->id](
+				out, 3, rows, 2 * row_bytes, 3, acts, 2 * act_bytes, 3, n, NULL);
 			for (size_t t = 0; t < 3; t++)
 				for (size_t r = 0; r < 3; r++)
 					assert_true(same_float(out[3 * t + r],
@@ -276,7 +278,7 @@ static void a_poisoned_block_makes_the_dot_nan(void **state)
 		x[300] = NAN;
 		for_each_isa(k) {
 			k->quantise(q->act, x, n, act);
-			k->dot[q->id](&y, 1, rows, 0, 1, act, 0, 1, n);
+			k->dot[q->id](&y, 1, rows, 0, 1, act, 0, 1, n, NULL);
 			assert_true(isnan(y));
 		}
 		free(x);

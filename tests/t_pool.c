@@ -78,12 +78,13 @@ static unsigned row_node(const struct owned *o, size_t row)
 	return k;
 }
 
-static void own_rows(void *ctx, unsigned worker, size_t begin, size_t end)
+static void own_rows(void *ctx, unsigned worker, size_t begin, size_t end, size_t next)
 {
 	struct owned *o = ctx;
 	unsigned node = row_node(o, begin);
 
 	assert_int_equal(row_node(o, end - 1), node);
+	assert_true(next == o->n || (next >= end && row_node(o, next) == node));
 	if (tr_topo_node_of(o->topo, worker) == node)
 		atomic_fetch_add(&o->own[node], end - begin);
 	atomic_fetch_add(&o->seen, end - begin);
@@ -118,11 +119,11 @@ static void rows_run_once_in_ranges_within_a_node(void **state)
 }
 
 /* Worker 0, of node 0, waits in its first row until node 1 has finished all its own. */
-static void wait_for_node_1(void *ctx, unsigned worker, size_t begin, size_t end)
+static void wait_for_node_1(void *ctx, unsigned worker, size_t begin, size_t end, size_t next)
 {
 	struct owned *o = ctx;
 
-	own_rows(ctx, worker, begin, end);
+	own_rows(ctx, worker, begin, end, next);
 	assert_true(worker == 0 || begin >= 50 || atomic_load(&o->own[1]) == 50);
 	while (worker == 0 && atomic_load(&o->own[1]) < 50)
 		sched_yield();
@@ -141,13 +142,46 @@ static void a_worker_takes_its_own_rows_first_then_those_of_others(void **state)
 }
 
 /* Worker 0 waits in its first row until all others have run. */
-static void wait_for_all(void *ctx, unsigned worker, size_t begin, size_t end)
+static void wait_for_all(void *ctx, unsigned worker, size_t begin, size_t end, size_t next)
 {
 	struct owned *o = ctx;
 
-	own_rows(ctx, worker, begin, end);
+	own_rows(ctx, worker, begin, end, next);
 	while (worker == 0 && atomic_load(&o->seen) < 100)
 		sched_yield();
+}
+
+/* What a worker was told it takes next. */
+struct told {
+	size_t n, next[3];
+	atomic_size_t kept, broken;
+};
+
+static void keep_word(void *ctx, unsigned worker, size_t begin, size_t end, size_t next)
+{
+	struct told *t = ctx;
+
+	(void)end;
+	if (t->next[worker] < t->n)
+		atomic_fetch_add(begin == t->next[worker] ? &t->kept : &t->broken, 1);
+	t->next[worker] = next;
+}
+
+static void a_worker_takes_consecutive_rows_and_knows_which(void **state)
+{
+	struct tr_pool_cfg cfg = { .n_thread = 3, .spin_us = 20 };
+	struct told told = { .n = 1000, .next = { 1000, 1000, 1000 } };
+	struct tr_pool *pool;
+
+	(void)state;
+	assert_int_equal(tr_pool_new(&pool, &cfg, NULL), 0);
+	tr_pool_run_rows(pool, keep_word, &told, 1000, 10);
+	for (unsigned w = 0; w < 3; w++)
+		assert_int_equal(told.next[w], 1000);
+	/* Only a row that someone else took meanwhile is announced in vain, once a worker. */
+	assert_true(atomic_load(&told.broken) <= 3);
+	assert_true(atomic_load(&told.kept) > 0);
+	tr_pool_free(pool);
 }
 
 static void rows_of_a_node_that_stands_still_are_run_by_others(void **state)
@@ -238,6 +272,7 @@ int main(void)
 		cmocka_unit_test(each_worker_is_called_once),
 		cmocka_unit_test(rows_run_once_in_ranges_within_a_node),
 		cmocka_unit_test(a_worker_takes_its_own_rows_first_then_those_of_others),
+		cmocka_unit_test(a_worker_takes_consecutive_rows_and_knows_which),
 		cmocka_unit_test(rows_of_a_node_that_stands_still_are_run_by_others),
 		cmocka_unit_test(a_bound_span_moves_the_caller_to_its_node_and_back),
 		cmocka_unit_test(workers_run_on_their_nodes),

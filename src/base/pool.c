@@ -2,13 +2,13 @@
  * pool.c - the parallel loop.
  *
  * A loop is published by raising `epoch`; workers see it by spinning for spin_us, then by sleeping
- * on `wake`. Each takes ranges from the queue of its node until that is empty, then from the queues
- * of the others, then lowers `running`. The caller works too and then waits for `running` to reach
- * zero. `mutex` only guards sleeping.
+ * on `wake`. Each takes ranges until there are none, then lowers `running`. The caller works too
+ * and then waits for `running` to reach zero. `mutex` only guards sleeping.
  */
 #include "base/pool.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/share.h"
 #include "base/sync.h"
 
 #include <sched.h>
@@ -28,12 +28,6 @@ struct worker {
 	pthread_t thread;
 };
 
-/* Iterations next .. end are not taken yet. */
-struct queue {
-	_Alignas(TR_CACHE_LINE) atomic_size_t next;
-	size_t end; /* written by the caller before epoch rises */
-};
-
 struct tr_pool {
 	unsigned n_thread;
 	struct tr_topo topo;
@@ -44,14 +38,16 @@ struct tr_pool {
 
 	/* The loop: written by the caller before epoch rises. */
 	tr_pool_fn *fn;
+	tr_pool_rows_fn *rows_fn; /* instead of fn, or NULL */
 	void *ctx;
+	size_t n;
 	void (*between)(void *ctx);
 	void *between_ctx;
 	uint64_t between_ns; /* when it was called last */
-	unsigned n_queue; /* 1, or one per node */
-	size_t grain; /* 0: every worker calls fn once */
+	size_t grain;	     /* 0: every worker calls fn once */
 
-	struct queue queue[TR_MAX_NODE];
+	struct tr_share *share;			    /* [n_thread] of a loop over rows */
+	_Alignas(TR_CACHE_LINE) atomic_size_t next; /* of the others */
 	_Alignas(TR_CACHE_LINE) atomic_uint running;
 	_Alignas(TR_CACHE_LINE) atomic_uint epoch;
 	atomic_bool stop;
@@ -88,24 +84,58 @@ void tr_pool_pause(struct tr_pool *pool)
 	pool->between(pool->between_ctx);
 }
 
+static void run_rows(struct tr_pool *pool, unsigned idx, struct tr_range r, size_t next)
+{
+	pool->rows_fn(pool->ctx, idx, r.begin, r.end, next);
+	if (!idx)
+		tr_pool_pause(pool);
+}
+
+/* Takes rows from the parts of the others, of the same node or of another. */
+static void help(struct tr_pool *pool, unsigned idx, bool same_node)
+{
+	struct tr_range r;
+
+	for (unsigned i = 1; i < pool->n_thread; i++) {
+		unsigned other = (idx + i) % pool->n_thread;
+
+		if ((pool->workers[other].node == pool->workers[idx].node) != same_node)
+			continue;
+		while (tr_share_steal(&pool->share[other], pool->grain, &r))
+			run_rows(pool, idx, r, pool->n);
+	}
+}
+
+static void take_rows(struct tr_pool *pool, unsigned idx)
+{
+	struct tr_share *own = &pool->share[idx];
+	struct tr_range r, left;
+
+	while (tr_share_take(own, pool->grain, &r)) {
+		left = tr_share_left(own);
+		run_rows(pool, idx, r, left.begin < left.end ? left.begin : pool->n);
+	}
+	help(pool, idx, true);
+	help(pool, idx, false);
+}
+
 static void take_ranges(struct tr_pool *pool, unsigned idx)
 {
 	size_t begin;
-	unsigned i;
 
+	if (pool->rows_fn) {
+		take_rows(pool, idx);
+		return;
+	}
 	if (!pool->grain) {
 		pool->fn(pool->ctx, idx, idx, idx + 1);
 		return;
 	}
-	for (i = 0; i < pool->n_queue; i++) {
-		struct queue *q = &pool->queue[(pool->workers[idx].node + i) % pool->n_queue];
-
-		while ((begin = atomic_fetch_add_explicit(&q->next, pool->grain,
-				memory_order_relaxed)) < q->end) {
-			pool->fn(pool->ctx, idx, begin, TR_MIN(begin + pool->grain, q->end));
-			if (!idx)
-				tr_pool_pause(pool);
-		}
+	while ((begin = atomic_fetch_add_explicit(&pool->next, pool->grain, memory_order_relaxed)) <
+		pool->n) {
+		pool->fn(pool->ctx, idx, begin, TR_MIN(begin + pool->grain, pool->n));
+		if (!idx)
+			tr_pool_pause(pool);
 	}
 }
 
@@ -153,19 +183,13 @@ static void publish(struct tr_pool *pool)
 	tr_mutex_unlock(&pool->mutex);
 }
 
-static void fill_queue(struct queue *q, size_t begin, size_t end)
-{
-	atomic_store_explicit(&q->next, begin, memory_order_relaxed);
-	q->end = end;
-}
-
-/* Publishes the loop, whose queues are filled, takes part, waits for the others. */
-static void run_loop(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t grain)
+/* Publishes the loop, takes part, waits for the others. */
+static void run_loop(struct tr_pool *pool, void *ctx, size_t n, size_t grain)
 {
 	unsigned i;
 
-	pool->fn = fn;
 	pool->ctx = ctx;
+	pool->n = n;
 	pool->grain = grain;
 	atomic_store_explicit(&pool->running, pool->n_thread - 1, memory_order_relaxed);
 	if (pool->n_thread > 1)
@@ -189,34 +213,50 @@ void tr_pool_run(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t n, size
 		fn(ctx, 0, 0, n);
 		return;
 	}
-	pool->n_queue = 1;
-	fill_queue(&pool->queue[0], 0, n);
-	run_loop(pool, fn, ctx, grain);
+	pool->fn = fn;
+	atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+	run_loop(pool, ctx, n, grain);
 }
 
-void tr_pool_run_rows(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t n, size_t grain)
+/* Shares the rows of each node among its workers. */
+static void fill_shares(struct tr_pool *pool, size_t n, size_t grain)
 {
 	const struct tr_topo *t = &pool->topo;
-	unsigned k;
 
-	if (t->n_node == 1) {
-		tr_pool_run(pool, fn, ctx, n, grain);
-		return;
+	for (unsigned w = 0; w < pool->n_thread; w++) {
+		unsigned k = pool->workers[w].node;
+		struct tr_range r =
+			tr_share_part(tr_topo_first(t, k, n), tr_topo_first(t, k + 1, n), grain,
+				w - t->node[k].first_worker, t->node[k].n_worker);
+
+		tr_share_set(&pool->share[w], r.begin, r.end);
 	}
+}
+
+void tr_pool_run_rows(struct tr_pool *pool, tr_pool_rows_fn *fn, void *ctx, size_t n, size_t grain)
+{
+	grain = TR_MAX(grain, (size_t)1);
+	tr_assert(n <= UINT32_MAX);
 	if (n == 0)
 		return;
-	for (k = 0; k < t->n_node; k++)
-		fill_queue(&pool->queue[k], tr_topo_first(t, k, n), tr_topo_first(t, k + 1, n));
-	pool->n_queue = t->n_node;
-	run_loop(pool, fn, ctx, TR_MAX(grain, (size_t)1));
+	if (pool->topo.n_node == 1 && n <= grain) {
+		fn(ctx, 0, 0, n, n);
+		return;
+	}
+	fill_shares(pool, n, grain);
+	pool->rows_fn = fn;
+	run_loop(pool, ctx, n, grain);
+	pool->rows_fn = NULL;
 }
 
 void tr_pool_each(struct tr_pool *pool, tr_pool_fn *fn, void *ctx)
 {
-	if (pool->n_thread == 1)
+	if (pool->n_thread == 1) {
 		fn(ctx, 0, 0, 1);
-	else
-		run_loop(pool, fn, ctx, 0);
+		return;
+	}
+	pool->fn = fn;
+	run_loop(pool, ctx, 0, 0);
 }
 
 void tr_pool_begin(struct tr_pool *pool)
@@ -276,7 +316,10 @@ int tr_pool_new(struct tr_pool **out, const struct tr_pool_cfg *cfg, struct tr_e
 	}
 	n = pool->topo.n_worker;
 	pool->workers = tr_calloc(n, sizeof(*pool->workers));
-	if (!pool->workers) {
+	pool->share = tr_alloc(n, sizeof(*pool->share));
+	if (!pool->workers || !pool->share) {
+		free(pool->workers);
+		free(pool->share);
 		free(pool);
 		return tr_err_set(err, TR_E_NOMEM, "thread pool: out of memory");
 	}
@@ -316,5 +359,6 @@ void tr_pool_free(struct tr_pool *pool)
 	pthread_cond_destroy(&pool->wake);
 	tr_mutex_fini(&pool->mutex);
 	free(pool->workers);
+	free(pool->share);
 	free(pool);
 }

@@ -50,8 +50,14 @@ void tr_pool_pause(struct tr_pool *pool);
  * time. */
 void tr_pool_run(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t n, size_t grain);
 
-/* The same for n rows of weights (or blocks of rows) that are shared as tr_topo_first says. */
-void tr_pool_run_rows(struct tr_pool *pool, tr_pool_fn *fn, void *ctx, size_t n, size_t grain);
+/* The same for rows of weights, or blocks of rows. next: where the range begins that this worker
+ * takes afterwards, so that it can ask memory for it, unless others help it; n of the loop: there
+ * is none. */
+typedef void tr_pool_rows_fn(void *ctx, unsigned worker, size_t begin, size_t end, size_t next);
+
+/* Runs fn over n < 2^32 rows of weights that are shared among nodes as tr_topo_first says, and
+ * there evenly: each worker begins with consecutive rows of its own. */
+void tr_pool_run_rows(struct tr_pool *pool, tr_pool_rows_fn *fn, void *ctx, size_t n, size_t grain);
 
 /* Every worker w calls fn once, with the range [w, w + 1). */
 void tr_pool_each(struct tr_pool *pool, tr_pool_fn *fn, void *ctx);

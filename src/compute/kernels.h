@@ -70,10 +70,11 @@ void tr_act_quantise_range(const struct tr_kernels *k, enum tr_act_kind kind, co
 /*
  * out[t * out_stride + r] = dot(row r of w, activation t), r < n_row, t < n_act.
  * Rows are row_bytes apart, activations act_bytes apart; n is the number of values, a multiple of
- * the type's block.
+ * the type's block. next is what this thread reads afterwards, or NULL: with one activation its
+ * beginning is asked for while the last rows are multiplied. Only a hint.
  */
-typedef void tr_dot_fn(float *out, size_t out_stride, const void *w, size_t row_bytes,
-	size_t n_row, const void *act, size_t act_bytes, size_t n_act, size_t n);
+typedef void tr_dot_fn(float *out, size_t out_stride, const void *w, size_t row_bytes, size_t n_row,
+	const void *act, size_t act_bytes, size_t n_act, size_t n, const void *next);
 
 /* n rows of values, stride values apart. */
 struct tr_panel {

@@ -108,14 +108,15 @@ struct matmul_job {
 	size_t out_stride;
 };
 
-static void matmul_rows(void *ctx, unsigned worker, size_t begin, size_t end)
+static void matmul_rows(void *ctx, unsigned worker, size_t begin, size_t end, size_t next)
 {
 	const struct matmul_job *job = ctx;
 	const struct tr_weight *w = job->w;
 
 	(void)worker;
 	job->dot(job->out + begin, job->out_stride, w->data + begin * w->row_bytes, w->row_bytes,
-		end - begin, job->act, job->act_bytes, job->n_tok, w->cols);
+		end - begin, job->act, job->act_bytes, job->n_tok, w->cols,
+		next < w->rows ? w->data + next * w->row_bytes : NULL);
 }
 
 void tr_op_matmul(const struct tr_ops *ops, float *out, size_t out_stride,

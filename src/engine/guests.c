@@ -252,7 +252,7 @@ static void cpu_experts(void *ctx, unsigned worker, size_t begin, size_t end)
 					w + r * l->row_bytes[p], l->row_bytes[p],
 					TR_MIN(l->rows[p] - r, (uint64_t)64), job->m->act,
 					tr_act_bytes(l->quant[p]->act, l->cols[p]), job->n_tok,
-					l->cols[p]);
+					l->cols[p], NULL);
 	}
 }
 

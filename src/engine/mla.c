@@ -46,28 +46,30 @@ size_t tr_mla_scratch_bytes(const struct tr_mla *m, uint32_t n_ctx, unsigned n_w
 		tr_mla_chunks_bytes(m, n_ctx, n_worker));
 }
 
-/* Rows of matrix h of w, n_row a matrix, by n_tok inputs that are x_stride floats apart. */
+/* Rows of matrix h of w, n_row a matrix, by n_tok inputs that are x_stride floats apart. Afterwards
+ * this thread takes matrix next_h, if there is one. */
 static void head_matmul(const struct tr_kernels *k, const struct tr_weight *w, uint32_t h,
-	size_t n_row, const float *x, size_t x_stride, size_t n_tok, uint8_t *act, float *out,
-	size_t out_stride)
+	uint32_t next_h, size_t n_row, const float *x, size_t x_stride, size_t n_tok, uint8_t *act,
+	float *out, size_t out_stride)
 {
 	const uint8_t *rows = w->data + (size_t)h * n_row * w->row_bytes;
+	bool more = (size_t)next_h * n_row < w->rows;
 	size_t bytes = tr_act_bytes(w->quant->act, w->cols), t;
 
 	for (t = 0; t < n_tok; t++)
 		k->quantise(w->quant->act, x + t * x_stride, w->cols, act + t * bytes);
-	k->dot[w->quant->id](out, out_stride, rows, w->row_bytes, n_row, act, bytes, n_tok,
-		w->cols);
+	k->dot[w->quant->id](out, out_stride, rows, w->row_bytes, n_row, act, bytes, n_tok, w->cols,
+		more ? w->data + (size_t)next_h * n_row * w->row_bytes : NULL);
 }
 
-void tr_mla_queries(const struct tr_mla_job *job, uint32_t h, size_t t, size_t n_tok, uint8_t *act,
-	float *out, size_t out_stride)
+void tr_mla_queries(const struct tr_mla_job *job, uint32_t h, uint32_t next_h, size_t t,
+	size_t n_tok, uint8_t *act, float *out, size_t out_stride)
 {
 	const struct tr_mla *m = job->mla;
 	const float *q = job->q + t * job->q_stride + h * (size_t)(m->n_nope + m->n_rot);
 	size_t i;
 
-	head_matmul(job->ops->k, job->k_b, h, m->n_lat, q, job->q_stride, n_tok, act, out,
+	head_matmul(job->ops->k, job->k_b, h, next_h, m->n_lat, q, job->q_stride, n_tok, act, out,
 		out_stride);
 	for (i = 0; i < n_tok; i++) {
 		float *rot = out + i * out_stride + m->n_lat;
@@ -77,12 +79,12 @@ void tr_mla_queries(const struct tr_mla_job *job, uint32_t h, size_t t, size_t n
 	}
 }
 
-void tr_mla_outputs(const struct tr_mla_job *job, uint32_t h, size_t t, size_t n_tok, uint8_t *act,
-	const float *ctx, size_t ctx_stride)
+void tr_mla_outputs(const struct tr_mla_job *job, uint32_t h, uint32_t next_h, size_t t,
+	size_t n_tok, uint8_t *act, const float *ctx, size_t ctx_stride)
 {
 	const struct tr_mla *m = job->mla;
 
-	head_matmul(job->ops->k, job->v_b, h, m->n_v, ctx, ctx_stride, n_tok, act,
+	head_matmul(job->ops->k, job->v_b, h, next_h, m->n_v, ctx, ctx_stride, n_tok, act,
 		job->out + t * job->out_stride + (size_t)h * m->n_v, job->out_stride);
 }
 

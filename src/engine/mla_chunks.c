@@ -74,12 +74,12 @@ static float *own_rows(const struct split *s, unsigned worker)
 	return own_ctx(s, worker + 1) - tr_mla_rows_floats(s->job->mla);
 }
 
-static void query_heads(void *ctx, unsigned worker, size_t begin, size_t end)
+static void query_heads(void *ctx, unsigned worker, size_t begin, size_t end, size_t next)
 {
 	const struct split *s = ctx;
 
 	for (; begin < end; begin++)
-		tr_mla_queries(s->job, (uint32_t)begin, s->t, 1, own_act(s, worker),
+		tr_mla_queries(s->job, (uint32_t)begin, (uint32_t)next, s->t, 1, own_act(s, worker),
 			s->query + begin * s->query_stride, 0);
 }
 
@@ -144,7 +144,7 @@ static void weigh_pieces(void *ctx, unsigned worker, size_t begin, size_t end)
 	}
 }
 
-static void finish_heads(void *ctx, unsigned worker, size_t begin, size_t end)
+static void finish_heads(void *ctx, unsigned worker, size_t begin, size_t end, size_t next)
 {
 	const struct split *s = ctx;
 	const struct tr_mla *m = s->job->mla;
@@ -161,7 +161,8 @@ static void finish_heads(void *ctx, unsigned worker, size_t begin, size_t end)
 			k->add(sum, s->part + (c * m->n_head + begin) * m->n_lat, m->n_lat);
 		}
 		k->scale(sum, 1.0f / denominator, m->n_lat);
-		tr_mla_outputs(s->job, (uint32_t)begin, s->t, 1, own_act(s, worker), sum, 0);
+		tr_mla_outputs(s->job, (uint32_t)begin, (uint32_t)next, s->t, 1, own_act(s, worker),
+			sum, 0);
 	}
 }
 

@@ -45,13 +45,14 @@ static inline size_t tr_mla_score_stride(uint32_t n_ctx)
 /* Bytes of n_tok quantised inputs of k_b or v_b. */
 size_t tr_mla_act_bytes(const struct tr_mla *m, size_t n_tok);
 
-/* Queries of head h in the latent space, of n_tok tokens from t on, out_stride floats apart. */
-void tr_mla_queries(const struct tr_mla_job *job, uint32_t h, size_t t, size_t n_tok, uint8_t *act,
-	float *out, size_t out_stride);
+/* Queries of head h in the latent space, of n_tok tokens from t on, out_stride floats apart.
+ * next_h: what the caller takes afterwards, n_head if nothing. */
+void tr_mla_queries(const struct tr_mla_job *job, uint32_t h, uint32_t next_h, size_t t,
+	size_t n_tok, uint8_t *act, float *out, size_t out_stride);
 
 /* Outputs of head h from latent sums ctx, ctx_stride floats apart, of n_tok tokens from t on. */
-void tr_mla_outputs(const struct tr_mla_job *job, uint32_t h, size_t t, size_t n_tok, uint8_t *act,
-	const float *ctx, size_t ctx_stride);
+void tr_mla_outputs(const struct tr_mla_job *job, uint32_t h, uint32_t next_h, size_t t,
+	size_t n_tok, uint8_t *act, const float *ctx, size_t ctx_stride);
 
 /* Floats of the rows that scores and mix unpack, where the cache is of type Q8_0. */
 size_t tr_mla_rows_floats(const struct tr_mla *m);

@@ -75,8 +75,8 @@ static void make_queries(const struct tile *tile)
 	uint32_t h;
 
 	for (h = 0; h < tile->n_head; h++)
-		tr_mla_queries(tile->job, tile->h + h, tile->t, tile->n_tok, tile->act,
-			tile->query + h * stride, tile->n_head * stride);
+		tr_mla_queries(tile->job, tile->h + h, tile->h + h + 1, tile->t, tile->n_tok,
+			tile->act, tile->query + h * stride, tile->n_head * stride);
 }
 
 static void make_scores(struct tile *tile)
@@ -126,8 +126,9 @@ static void finish(const struct tile *tile)
 		tile->job->ops->k->scale(tile->ctx + q * m->n_lat, 1.0f / tile->denominator[q],
 			m->n_lat);
 	for (h = 0; h < tile->n_head; h++)
-		tr_mla_outputs(tile->job, tile->h + h, tile->t, tile->n_tok, tile->act,
-			tile->ctx + (size_t)h * m->n_lat, (size_t)tile->n_head * m->n_lat);
+		tr_mla_outputs(tile->job, tile->h + h, tile->h + h + 1, tile->t, tile->n_tok,
+			tile->act, tile->ctx + (size_t)h * m->n_lat,
+			(size_t)tile->n_head * m->n_lat);
 }
 
 static void attend(struct tile *tile)

@@ -8,11 +8,12 @@
  * and multiplies them through SiLU; whoever completes the last rows of a stretch of STRETCH hidden
  * values also quantises it. The second takes the rows of down.
  *
- * Tasks lie in lanes, which say who may take them. Experts in DRAM have a lane per NUMA node, with the
- * rows that lie there; a worker drains that of its own node and then helps the others. Experts in
- * persistent memory have a lane per node that it is attached to, which n_thread of that node's
- * workers drain alone: more streams, and remote ones, lower its bandwidth. Where the node is not known
- * there is one lane for the first n_thread workers of all.
+ * Tasks lie in lanes, which say who may take them: each of its owners has a share of consecutive
+ * ones. Experts in DRAM have a lane per NUMA node, with the rows that lie there; a worker drains
+ * that of its own node and then helps the others. Experts in persistent memory have a lane per node
+ * that it is attached to, which n_thread of that node's workers drain alone: more streams, and
+ * remote ones, lower its bandwidth. Where the node is not known there is one lane for the first
+ * n_thread workers of all.
  *
  * Groups in VRAM come behind all others, and so do their slots: their outputs are one stretch of rows,
  * which the device copies to where the CPU would have written them.
@@ -25,6 +26,7 @@
  */
 #include "engine/moe.h"
 #include "base/mem.h"
+#include "base/share.h"
 #include "engine/expert_stats.h"
 #include "engine/live.h"
 #include "engine/throttle.h"
@@ -62,7 +64,8 @@ struct input {
 /* Rows begin .. end of the groups `first` .. of the ready ones, in blocks that end at multiples of
  * grain. */
 struct lane {
-	_Alignas(TR_CACHE_LINE) atomic_size_t next; /* task not taken yet */
+	struct tr_share *share;	       /* tasks of each owner */
+	unsigned first_owner, n_owner; /* workers */
 	size_t n_task;
 	size_t first;
 	size_t begin, end;
@@ -117,6 +120,7 @@ struct tr_moe {
 	const struct tr_moe_device *device; /* NULL: none */
 	struct tr_dop_expert *in_vram; /* [n_expert] what is queued there */
 	struct lane lane[MAX_LANE];
+	struct tr_share *shares; /* [lane][worker] */
 };
 
 static uint64_t max_rows(const struct tr_catalog *c, enum tr_part part)
@@ -167,9 +171,29 @@ static bool alloc_buffers(struct tr_moe *m)
 	m->hidden = tr_alloc(n_pair, m->hidden_bytes);
 	m->missing = tr_calloc(n_expert * m->n_stretch, sizeof(*m->missing));
 	m->y = tr_alloc(n_pair * m->embd_stride, sizeof(float));
-	return ok && m->groups && m->count && m->ids && m->handles && m->computed && m->fetched &&
-		m->queue && m->ready && m->slot_of && m->token_of && m->gate && m->up &&
-		m->hidden && m->missing && m->y;
+	m->shares =
+		tr_alloc((2 * tr_pool_topo(m->ops.pool)->n_node + 1) * tr_pool_size(m->ops.pool),
+			sizeof(*m->shares));
+	return ok && m->shares && m->groups && m->count && m->ids && m->handles && m->computed &&
+		m->fetched && m->queue && m->ready && m->slot_of && m->token_of && m->gate &&
+		m->up && m->hidden && m->missing && m->y;
+}
+
+static void set_owners(struct tr_moe *m)
+{
+	const struct tr_topo *topo = tr_pool_topo(m->ops.pool);
+	unsigned n = topo->n_node, n_all = tr_pool_size(m->ops.pool), k;
+
+	for (k = 0; k < n; k++) {
+		unsigned first = topo->node[k].first_worker, n_own = topo->node[k].n_worker;
+
+		m->lane[k] = (struct lane){ .first_owner = first,
+			.n_owner = TR_MIN(n_own, m->pmem.n_thread) };
+		m->lane[n + 1 + k] = (struct lane){ .first_owner = first, .n_owner = n_own };
+	}
+	m->lane[n] = (struct lane){ .n_owner = TR_MIN(n_all, m->pmem.n_thread) };
+	for (k = 0; k < 2 * n + 1; k++)
+		m->lane[k].share = m->shares + (size_t)k * n_all;
 }
 
 int tr_moe_new(struct tr_moe **out, const struct tr_ops *ops, struct tr_cache *cache,
@@ -200,6 +224,7 @@ int tr_moe_new(struct tr_moe **out, const struct tr_ops *ops, struct tr_cache *c
 		return tr_err_set(err, TR_E_NOMEM, "expert buffers: no memory for %u tokens a chunk",
 			n_tok_max);
 	}
+	set_owners(m);
 	*out = m;
 	return 0;
 }
@@ -226,6 +251,7 @@ void tr_moe_free(struct tr_moe *m)
 	free(m->up);
 	free(m->hidden);
 	free(m->missing);
+	free(m->shares);
 	if (m->device)
 		tr_pinned_free(m->device->gpu->dev, m->y);
 	else
@@ -544,17 +570,24 @@ static size_t blocks_of(uint64_t rows, size_t grain)
 	return (rows + grain - 1) / grain;
 }
 
+/* Row `row` of a part of the idx-th ready group. */
+static const uint8_t *weights_at(const struct tr_moe *m, size_t idx, enum tr_part part, size_t row)
+{
+	const uint8_t *w = m->handles[m->ready[idx]].part[part];
+
+	return w + row * m->layer->row_bytes[part];
+}
+
 /* Rows [begin, end) of a part, for all slots of the idx-th ready group. */
-static void run_rows(const struct tr_moe *m, size_t idx, enum tr_part part, size_t begin, size_t end,
-	const struct input *in, float *out, size_t out_stride)
+static void run_rows(const struct tr_moe *m, size_t idx, enum tr_part part, size_t begin,
+	size_t end, const struct input *in, float *out, size_t out_stride, const uint8_t *next)
 {
 	const struct tr_moe_layer *l = m->layer;
 	const struct group *g = ready_group(m, idx);
-	const uint8_t *w = m->handles[m->ready[idx]].part[part];
 
 	m->ops.k->dot[l->quant[part]->id](out + g->first * out_stride + begin, out_stride,
-		w + begin * l->row_bytes[part], l->row_bytes[part], end - begin,
-		in->base + g->first * in->step, in->act_bytes, g->n, l->cols[part]);
+		weights_at(m, idx, part, begin), l->row_bytes[part], end - begin,
+		in->base + g->first * in->step, in->act_bytes, g->n, l->cols[part], next);
 }
 
 static struct input hidden_input(const struct tr_moe *m)
@@ -578,14 +611,16 @@ static void quantise_stretch(const struct tr_moe *m, const struct group *g, size
 			m->hidden + s * in.act_bytes, n_ff);
 }
 
-static void hidden_rows(const struct tr_moe *m, size_t idx, size_t begin, size_t end)
+static void hidden_rows(
+	const struct tr_moe *m, size_t idx, size_t begin, size_t end, const uint8_t *next)
 {
 	const struct group *g = ready_group(m, idx);
 	atomic_uint *missing = &m->missing[idx * m->n_stretch + begin / STRETCH];
 	uint32_t s;
 
-	run_rows(m, idx, TR_PART_GATE, begin, end, &m->in[0], m->gate, m->ff_stride);
-	run_rows(m, idx, TR_PART_UP, begin, end, &m->in[1], m->up, m->ff_stride);
+	run_rows(m, idx, TR_PART_GATE, begin, end, &m->in[0], m->gate, m->ff_stride,
+		weights_at(m, idx, TR_PART_UP, begin));
+	run_rows(m, idx, TR_PART_UP, begin, end, &m->in[1], m->up, m->ff_stride, next);
 	for (s = g->first; s < g->first + g->n; s++) {
 		float *gate = m->gate + s * m->ff_stride + begin;
 
@@ -596,34 +631,65 @@ static void hidden_rows(const struct tr_moe *m, size_t idx, size_t begin, size_t
 		quantise_stretch(m, g, begin / STRETCH);
 }
 
-static void down_rows(const struct tr_moe *m, size_t idx, size_t begin, size_t end)
+static void down_rows(
+	const struct tr_moe *m, size_t idx, size_t begin, size_t end, const uint8_t *next)
 {
 	struct input in = hidden_input(m);
 
-	run_rows(m, idx, TR_PART_DOWN, begin, end, &in, m->y, m->embd_stride);
+	run_rows(m, idx, TR_PART_DOWN, begin, end, &in, m->y, m->embd_stride, next);
 }
 
-/* Computes rows [begin, end) of the idx-th ready group. */
-typedef void rows_fn(const struct tr_moe *m, size_t idx, size_t begin, size_t end);
+/* Computes rows [begin, end) of the idx-th ready group. next: what the worker reads afterwards, or
+ * NULL. */
+typedef void rows_fn(
+	const struct tr_moe *m, size_t idx, size_t begin, size_t end, const uint8_t *next);
 
 struct lane_job {
 	struct tr_moe *m;
 	rows_fn *rows;
+	enum tr_part part; /* that a task begins with */
 };
 
-static void drain(const struct lane_job *job, struct lane *l, unsigned worker)
+static size_t task_group(const struct lane *l, size_t task)
 {
-	size_t task, block;
+	return l->first + task / l->n_block;
+}
+
+static size_t task_row(const struct lane *l, size_t task)
+{
+	return TR_MAX((l->begin / l->grain + task % l->n_block) * l->grain, l->begin);
+}
+
+/* next: of the tasks that the worker takes afterwards. */
+static void run_task(const struct lane_job *job, const struct lane *l, unsigned worker, size_t task,
+	struct tr_range next)
+{
+	size_t row = task_row(l, task);
+	const uint8_t *then = NULL;
+
+	if (next.begin < next.end)
+		then = weights_at(
+			job->m, task_group(l, next.begin), job->part, task_row(l, next.begin));
+	job->rows(job->m, task_group(l, task), row, TR_MIN((row / l->grain + 1) * l->grain, l->end),
+		then);
+	if (!worker)
+		tr_pool_pause(job->m->ops.pool);
+}
+
+static void drain(const struct lane_job *job, const struct lane *l, unsigned worker)
+{
+	const struct tr_range none = { 0, 0 };
+	unsigned at = worker - l->first_owner; /* n_owner and more: not of this lane */
+	struct tr_range r;
 
 	if (!l->n_task)
 		return;
-	while ((task = atomic_fetch_add_explicit(&l->next, 1, memory_order_relaxed)) < l->n_task) {
-		block = (l->begin / l->grain + task % l->n_block) * l->grain;
-		job->rows(job->m, l->first + task / l->n_block, TR_MAX(block, l->begin),
-			TR_MIN(block + l->grain, l->end));
-		if (!worker)
-			tr_pool_pause(job->m->ops.pool);
-	}
+	if (at < l->n_owner)
+		while (tr_share_take(&l->share[at], 1, &r))
+			run_task(job, l, worker, r.begin, tr_share_left(&l->share[at]));
+	for (unsigned i = 0; i < l->n_owner; i++)
+		while (tr_share_steal(&l->share[(worker + i) % l->n_owner], 1, &r))
+			run_task(job, l, worker, r.begin, none);
 }
 
 static void drain_lanes(void *ctx, unsigned worker, size_t begin, size_t end)
@@ -646,19 +712,25 @@ static void drain_lanes(void *ctx, unsigned worker, size_t begin, size_t end)
 static void fill_lane(struct lane *l, size_t first, size_t last, size_t begin, size_t end,
 	size_t grain)
 {
+	struct tr_range r;
+
 	l->first = first;
 	l->begin = begin;
 	l->end = end;
 	l->grain = grain;
 	l->n_block = begin < end ? blocks_of(end, grain) - begin / grain : 0;
 	l->n_task = (last - first) * l->n_block;
-	atomic_store_explicit(&l->next, 0, memory_order_relaxed);
+	for (unsigned i = 0; i < l->n_owner && l->n_task; i++) {
+		r = tr_share_part(0, l->n_task, 1, i, l->n_owner);
+		tr_share_set(&l->share[i], r.begin, r.end);
+	}
 }
 
-static void run_lanes(struct tr_moe *m, size_t n_row, size_t grain, rows_fn *rows)
+static void run_lanes(
+	struct tr_moe *m, size_t n_row, size_t grain, rows_fn *rows, enum tr_part part)
 {
 	const struct tr_topo *topo = tr_pool_topo(m->ops.pool);
-	struct lane_job job = { m, rows };
+	struct lane_job job = { m, rows, part };
 	size_t first = 0;
 	unsigned k;
 
@@ -729,8 +801,8 @@ static void compute_ready(struct tr_moe *m)
 				memory_order_relaxed);
 	tr_live_enter(m->live, TR_LANE_CACHE);
 	start = tr_now_ns(&tr_clock_real);
-	run_lanes(m, n_ff, hidden_grain(m), hidden_rows);
-	run_lanes(m, n_out, part_grain(m, TR_PART_DOWN), down_rows);
+	run_lanes(m, n_ff, hidden_grain(m), hidden_rows, TR_PART_GATE);
+	run_lanes(m, n_out, part_grain(m, TR_PART_DOWN), down_rows, TR_PART_DOWN);
 	if (m->throttle)
 		hold_back(m, start);
 	if (m->live)

@@ -77,11 +77,12 @@ static int collect(struct walk *w, const struct tr_engine *e, uint32_t tier, str
 	return 0;
 }
 
-static void touch_grains(void *ctx, unsigned worker, size_t begin, size_t end)
+static void touch_grains(void *ctx, unsigned worker, size_t begin, size_t end, size_t next)
 {
 	const struct grain *grain = ctx;
 
 	(void)worker;
+	(void)next;
 	for (; begin < end; begin++)
 		tr_touch(grain[begin].at, grain[begin].bytes);
 }
@@ -93,7 +94,7 @@ static uint64_t walk_memory(const struct walk *w, struct tr_pool *pool, uint64_t
 
 	while (taken < ns) {
 		n = TR_MIN(w->n - at, (size_t)(WINDOW_BYTES / GRAIN_BYTES));
-		tr_pool_run(pool, touch_grains, w->grain + at, n, 1);
+		tr_pool_run_rows(pool, touch_grains, w->grain + at, n, 1);
 		for (size_t i = at; i < at + n; i++)
 			bytes += w->grain[i].bytes;
 		at = at + n == w->n ? 0 : at + n;

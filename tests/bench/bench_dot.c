@@ -27,7 +27,7 @@
 
 #define N_ACT_PREFILL 32
 #define PREFILL_BYTES ((size_t)16 << 20)
-#define GRAIN_BYTES ((size_t)512 << 10)
+#define GRAIN_BYTES ((size_t)256 << 10) /* as the engine's tasks */
 #define MAX_ROUNDS 1000
 
 struct bench {
@@ -121,29 +121,31 @@ static void make_activations(struct bench *b, size_t n_act)
 	free(x);
 }
 
-static void dot_rows(void *ctx, unsigned worker, size_t begin, size_t end)
+static void dot_rows(void *ctx, unsigned worker, size_t begin, size_t end, size_t next)
 {
 	const struct bench *b = ctx;
 
 	(void)worker;
 	b->k->dot[b->type->id](b->out + begin, b->n_row, b->w + begin * b->row_bytes, b->row_bytes,
-		end - begin, b->act, b->act_bytes, b->n_act, b->n);
+		end - begin, b->act, b->act_bytes, b->n_act, b->n,
+		next < b->n_row ? b->w + next * b->row_bytes : NULL);
 }
 
-static void read_rows(void *ctx, unsigned worker, size_t begin, size_t end)
+static void read_rows(void *ctx, unsigned worker, size_t begin, size_t end, size_t next)
 {
 	const struct bench *b = ctx;
 
 	(void)worker;
+	(void)next;
 	tr_touch(b->w + begin * b->row_bytes, (end - begin) * b->row_bytes);
 }
 
-static double seconds(struct bench *b, tr_pool_fn *fn)
+static double seconds(struct bench *b, tr_pool_rows_fn *fn)
 {
 	size_t grain = TR_MAX(GRAIN_BYTES / b->row_bytes / 4 * 4, (size_t)4);
 	uint64_t start = tr_now_ns(&tr_clock_real);
 
-	tr_pool_run(b->pool, fn, b, b->n_row, grain);
+	tr_pool_run_rows(b->pool, fn, b, b->n_row, grain);
 	return (double)(tr_now_ns(&tr_clock_real) - start) * 1e-9;
 }
 

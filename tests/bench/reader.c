@@ -27,11 +27,12 @@ void reader_dram_close(struct reader_dram *r)
 		tr_pages_free(r->mem, r->bytes);
 }
 
-static void touch_grains(void *ctx, unsigned worker, size_t begin, size_t end)
+static void touch_grains(void *ctx, unsigned worker, size_t begin, size_t end, size_t next)
 {
 	const struct reader_dram *r = ctx;
 
 	(void)worker;
+	(void)next;
 	tr_touch(r->mem + begin * GRAIN_BYTES, (end - begin) * GRAIN_BYTES);
 }
 
@@ -42,7 +43,7 @@ double reader_dram_pass(struct reader_dram *r, unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		uint64_t start = tr_now_ns(&tr_clock_real);
 
-		tr_pool_run(r->pool, touch_grains, r, r->bytes / GRAIN_BYTES, 1);
+		tr_pool_run_rows(r->pool, touch_grains, r, r->bytes / GRAIN_BYTES, 1);
 		best = TR_MIN(best, tr_now_ns(&tr_clock_real) - start);
 	}
 	return (double)r->bytes * 1e9 / (double)TR_MAX(best, (uint64_t)1);

@@ -217,12 +217,16 @@ TR_INLINE void lanes_all(const void *type, lanes_begin_fn *begin, lanes_unpack_f
  * `least`; more go by panels. */
 #define TR_AVX2_DEFINE_DOT(function, tile_fn, begin_fn, unpack_fn, meet_fn, type, kind, least)     \
 	void function(float *out, size_t out_stride, const void *w, size_t row_bytes,              \
-		size_t n_row, const void *act, size_t act_bytes, size_t n_act, size_t n)           \
+		size_t n_row, const void *act, size_t act_bytes, size_t n_act, size_t n,           \
+		const void *next)                                                                  \
 	{                                                                                          \
 		const struct tr_rows m = { out, out_stride, w, row_bytes, n_row, act, act_bytes,   \
 			n_act };                                                                   \
-		struct tr_tile in = { .n = n, .d_off = tr_act_d_off(kind, n),                      \
-			.by_rows = __builtin_cpu_is("intel"), .end = m.w + n_row * row_bytes };    \
+		struct tr_tile in = { .n = n,                                                      \
+			.d_off = tr_act_d_off(kind, n),                                            \
+			.by_rows = __builtin_cpu_is("intel"),                                      \
+			.end = m.w + n_row * row_bytes,                                            \
+			.next = next };                                                            \
                                                                                                    \
 		if ((kind) == TR_ACT_Q8_256)                                                       \
 			in.sum_off = tr_act_sum_off(n);                                            \

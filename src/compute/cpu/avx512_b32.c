@@ -442,12 +442,16 @@ TR_INLINE void sheets(const struct b32 *ty, const struct tr_rows *m, size_t n)
 
 #define DEFINE_DOT(function, type)                                                                 \
 	void function(float *out, size_t out_stride, const void *w, size_t row_bytes,              \
-		size_t n_row, const void *act, size_t act_bytes, size_t n_act, size_t n)           \
+		size_t n_row, const void *act, size_t act_bytes, size_t n_act, size_t n,           \
+		const void *next)                                                                  \
 	{                                                                                          \
 		const struct tr_rows m = { out, out_stride, w, row_bytes, n_row, act, act_bytes,   \
 			n_act };                                                                   \
-		struct tr_tile tile = { .n = n, .d_off = tr_act_d_off(TR_ACT_Q8_32, n),            \
-			.by_rows = __builtin_cpu_is("intel"), .end = m.w + n_row * row_bytes };    \
+		struct tr_tile tile = { .n = n,                                                    \
+			.d_off = tr_act_d_off(TR_ACT_Q8_32, n),                                    \
+			.by_rows = __builtin_cpu_is("intel"),                                      \
+			.end = m.w + n_row * row_bytes,                                            \
+			.next = next };                                                            \
                                                                                                    \
 		if (n_act == 1 || n / 32 > MAX_SUMS)                                               \
 			tr_tiles(tile32, type, &m, &tile, TR_TILE_ROWS, 1, 0);                     \

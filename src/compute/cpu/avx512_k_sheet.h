@@ -156,15 +156,20 @@ TR_INLINE void sheet256(const void *type, struct tr_sheet_job *job, tr_sheet_sum
 /* One activation goes by tiles, several by sheets. */
 #define DEFINE_DOT(function, type)                                                                 \
 	void function(float *out, size_t out_stride, const void *w, size_t row_bytes,              \
-		size_t n_row, const void *act, size_t act_bytes, size_t n_act, size_t n)           \
+		size_t n_row, const void *act, size_t act_bytes, size_t n_act, size_t n,           \
+		const void *next)                                                                  \
 	{                                                                                          \
 		const struct tr_rows m = { out, out_stride, w, row_bytes, n_row, act, act_bytes,   \
 			n_act };                                                                   \
-		struct tr_tile tile = { .n = n, .d_off = tr_act_d_off(TR_ACT_Q8_256, n),           \
-			.sum_off = tr_act_sum_off(n), .by_rows = __builtin_cpu_is("intel"),        \
-			.end = m.w + n_row * row_bytes };                                          \
-		struct tr_sheet_job job = { .n = n, .d_off = tile.d_off,                           \
-			.sum_off = tile.sum_off };                                                 \
+		struct tr_tile tile = { .n = n,                                                    \
+			.d_off = tr_act_d_off(TR_ACT_Q8_256, n),                                   \
+			.sum_off = tr_act_sum_off(n),                                              \
+			.by_rows = __builtin_cpu_is("intel"),                                      \
+			.end = m.w + n_row * row_bytes,                                            \
+			.next = next };                                                            \
+		struct tr_sheet_job job = {                                                        \
+			.n = n, .d_off = tile.d_off, .sum_off = tile.sum_off                       \
+		};                                                                                 \
                                                                                                    \
 		if (n_act == 1)                                                                    \
 			tr_tiles(tile256, type, &m, &tile, TR_TILE_ROWS, 1, 0);                    \

@@ -37,8 +37,9 @@ struct tr_tile {
 	size_t d_off; /* of the activations' sections */
 	size_t sum_off;
 	bool by_rows; /* how to prefetch */
-	size_t ahead; /* by rows: from a byte of this tile to the same byte of the next */
-	const uint8_t *end; /* in line: of the matrix */
+	size_t ahead; /* from a byte of the first row to what is asked for */
+	const uint8_t *end;  /* in line: of the matrix */
+	const uint8_t *next; /* what is read behind it, or NULL */
 };
 
 typedef void tr_tile_fn(const void *type, const struct tr_tile *tile,
@@ -54,12 +55,14 @@ typedef void tr_tile_fn(const void *type, const struct tr_tile *tile,
  *
  * In line, elsewhere: the memory behind, ascending whatever the rows, into the first level.
  * Memory sees one stream, as from a plain reader, where rows are four short ones; and no line is
- * asked for twice, as where rows begin and end. AMD EPYC (Zen 5, 48 KiB first level), two threads:
- * by rows Q8_0 84%, Q4_K 90, Q6_K 79; in line 12 KiB ahead 79, 83, 71; 20 KiB 83 to 90, 90, 90;
- * 24 KiB 88, 90, 87; 32 KiB 89, 86, 86; 24 KiB into the second level 88, 86, 82.
+ * asked for twice, as where rows begin and end. It has to be ahead of the tile's last row; what is
+ * behind the matrix is what the thread reads next. AMD EPYC (Zen 5, 48 KiB first level), two
+ * threads, rows of 2048 and of 7168 values, while a plain reader had 75 GB/s: 20 KiB ahead of the
+ * first row Q4_K 83 and 83%, Q6_K 79 and 83, Q8_0 85 and 75; ahead of the last row 6 KiB 85, 86,
+ * 88, 82, 85, 85; 8 KiB 84, 85, 86, 80, 85, 88; 10 KiB 83, 84, 82, 76, 83, 87.
  */
 #define TR_NEAR_BYTES 512
-#define TR_AHEAD_BYTES ((size_t)20 << 10)
+#define TR_AHEAD_BYTES ((size_t)8 << 10)
 
 TR_INLINE void tr_prefetch_rows(const struct tr_tile *tile, size_t off, size_t bytes, int nr)
 {
@@ -77,8 +80,13 @@ TR_INLINE void tr_prefetch_rows(const struct tr_tile *tile, size_t off, size_t b
 
 TR_INLINE void tr_prefetch_line(const struct tr_tile *tile, size_t off, size_t bytes)
 {
-	const uint8_t *p = TR_MIN(tile->w[0] + TR_AHEAD_BYTES + off, tile->end);
+	const uint8_t *p = tile->w[0] + tile->ahead + off;
 
+	if (p >= tile->end) {
+		if (!tile->next)
+			return;
+		p = tile->next + (p - tile->end);
+	}
 	_Pragma("GCC unroll 32")
 	for (size_t i = 0; i < bytes; i += TR_CACHE_LINE)
 		_mm_prefetch((const char *)p + i, _MM_HINT_T0);
@@ -121,6 +129,14 @@ TR_INLINE void tr_one_tile(tr_tile_fn *fn, const void *type, const struct tr_row
 			m->out[(t + i) * m->out_stride + r + k] = sum[k][i];
 }
 
+/* `ahead` of the tile at row r; by rows: to the same byte of the next tile. */
+TR_INLINE size_t ahead_of(const struct tr_tile *tile, const struct tr_rows *m, size_t r, size_t nr)
+{
+	if (!tile->by_rows)
+		return (nr - 1) * m->row_bytes + TR_AHEAD_BYTES;
+	return r + 2 * nr <= m->n_row ? nr * m->row_bytes : 0;
+}
+
 /* Tiles of nr by nt, and of nr by nt_last where no more activations than that are left. */
 TR_INLINE void tr_tiles(tr_tile_fn *fn, const void *type, const struct tr_rows *m,
 	struct tr_tile *tile, int nr, int nt, int nt_last)
@@ -131,7 +147,7 @@ TR_INLINE void tr_tiles(tr_tile_fn *fn, const void *type, const struct tr_rows *
 		TR_UNROLL
 		for (int i = 0; i < nr; i++)
 			tile->w[i] = m->w + TR_MIN(r + (size_t)i, m->n_row - 1) * m->row_bytes;
-		tile->ahead = r + 2 * (size_t)nr <= m->n_row ? (size_t)nr * m->row_bytes : 0;
+		tile->ahead = ahead_of(tile, m, r, (size_t)nr);
 		for (; m->n_act - t > (size_t)nt_last; t += TR_MIN((size_t)nt, m->n_act - t))
 			tr_one_tile(fn, type, m, tile, r, t, nr, nt);
 		if (nt_last && t < m->n_act)
@@ -143,12 +159,15 @@ TR_INLINE void tr_tiles(tr_tile_fn *fn, const void *type, const struct tr_rows *
  * the registers of the instruction set allow. */
 #define TR_DEFINE_DOT(function, fn, type, kind, nr, nt)                                            \
 	void function(float *out, size_t out_stride, const void *w, size_t row_bytes,              \
-		size_t n_row, const void *act, size_t act_bytes, size_t n_act, size_t n)           \
+		size_t n_row, const void *act, size_t act_bytes, size_t n_act, size_t n,           \
+		const void *next)                                                                  \
 	{                                                                                          \
 		const struct tr_rows m = { out, out_stride, w, row_bytes, n_row, act, act_bytes,   \
 			n_act };                                                                   \
-		struct tr_tile in = { .n = n, .by_rows = __builtin_cpu_is("intel"),                \
-			.end = m.w + n_row * row_bytes };                                          \
+		struct tr_tile in = { .n = n,                                                      \
+			.by_rows = __builtin_cpu_is("intel"),                                      \
+			.end = m.w + n_row * row_bytes,                                            \
+			.next = next };                                                            \
                                                                                                    \
 		if ((kind) != TR_ACT_F32)                                                          \
 			in.d_off = tr_act_d_off(kind, n);                                          \

@@ -149,8 +149,10 @@ static inline __attribute__((always_inline)) void rows(float *out, size_t out_st
 
 #define ROWS(name, has_min)                                                                        \
 	void tr_scalar_dot_##name(float *out, size_t out_stride, const void *w, size_t row_bytes,  \
-		size_t n_row, const void *act, size_t act_bytes, size_t n_act, size_t n)           \
+		size_t n_row, const void *act, size_t act_bytes, size_t n_act, size_t n,           \
+		const void *next)                                                                  \
 	{                                                                                          \
+		(void)next;                                                                        \
 		rows(out, out_stride, w, row_bytes, n_row, act, act_bytes, n_act, n,               \
 			unpack_##name, has_min);                                                   \
 	}
