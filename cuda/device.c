@@ -300,6 +300,13 @@ bool tr_device_has_quant(enum tr_quant_id quant)
 	case TR_QUANT_Q4_K:
 	case TR_QUANT_Q5_K:
 	case TR_QUANT_Q6_K:
+	case TR_QUANT_IQ1_S:
+	case TR_QUANT_IQ1_M:
+	case TR_QUANT_IQ2_XXS:
+	case TR_QUANT_IQ2_XS:
+	case TR_QUANT_IQ2_S:
+	case TR_QUANT_IQ3_XXS:
+	case TR_QUANT_IQ3_S:
 	case TR_QUANT_IQ4_NL:
 	case TR_QUANT_IQ4_XS:
 	case TR_QUANT_MXFP4:
@@ -313,11 +320,12 @@ static int check_rows(enum tr_quant_id quant, uint32_t n, struct tr_err *err)
 {
 	const struct tr_quant *q = tr_quant_by_id(quant);
 
-	tr_assert(q && n % q->block_values == 0);
-	if (tr_device_has_quant(quant))
-		return 0;
-	return tr_err_set(err, TR_E_UNSUPPORTED, "devices have no kernel for weights of type %s",
-		q->name);
+	if (!tr_device_has_quant(quant))
+		return tr_err_set(err, TR_E_UNSUPPORTED,
+			"devices have no kernel for weights of type %s (%d)", q ? q->name : "unknown",
+			(int)quant);
+	tr_assert(n % q->block_values == 0);
+	return 0;
 }
 
 static int check_quantise(const struct tr_dop_quantise *a, struct tr_err *err)

@@ -129,7 +129,8 @@ void tr_graph_free(struct tr_graph *graph);
 #define TR_DEVICE_MLA_WIDTH 1024
 #define TR_DEVICE_N_EXPERT  2048
 
-/* Whether matmul and expert_ffn take weights of this type; they refuse the others. */
+/* Whether matmul and expert_ffn take weights of this type. They take all that src/compute does, and
+ * refuse others. */
 bool tr_device_has_quant(enum tr_quant_id quant);
 
 /* Floats of scratch that MLA needs. */

@@ -633,6 +633,8 @@ static void experts_have_the_bits_of_the_cpu(void **state)
 	static const char *const names[][3] = {
 		{ "Q4_K", "Q4_K", "Q6_K" }, { "Q4_0", "Q4_0", "Q4_0" }, { "Q2_K", "Q2_K", "Q3_K" },
 		{ "Q5_K", "IQ4_XS", "Q8_0" }, { "MXFP4", "IQ4_NL", "BF16" }, { "F16", "F16", "Q5_1" },
+		{ "IQ2_XXS", "IQ2_XS", "IQ3_S" }, { "IQ1_S", "IQ1_S", "IQ1_M" },
+		{ "IQ2_S", "IQ3_XXS", "IQ2_S" },
 	};
 	uint64_t seed = fresh_seed(8);
 	struct bed b;

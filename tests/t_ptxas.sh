@@ -30,7 +30,7 @@ every_kernel_is_reported_for_every_architecture()
 		sed -n 's/^TR_MMA_\(32\|256\)(\([a-z0-9_]*\),.*/tr_mma_\2/p' "$src/k_mma.cuh"
 		for t in f16 f32 q8_0; do echo "tr_mla_score_$t" "tr_mla_weigh_$t" "tr_mla_prefill_$t"; done
 		sed -n 's/^TR_KERNEL(\([a-z0-9_]*\),.*/\1/p' "$src"/k_*.cuh)
-	test "$(echo "$types" | wc -w)" -eq 16
+	test "$(echo "$types" | wc -w)" -eq 23
 	for arch in $archs; do
 		for name in $names; do
 			grep -q "^$name $arch\$" "$dir/compiled" || { echo "no $name for $arch"; return 1; }
