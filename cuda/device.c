@@ -383,6 +383,20 @@ static int check_mla_prefill(const struct tr_dop_mla_prefill *a, struct tr_err *
 		    too_many("mla_prefill", "queries", (uint64_t)a->n_tok * a->n_head, INT32_MAX, err);
 }
 
+static int check_gqa(const struct tr_dop_gqa *a, struct tr_err *err)
+{
+	uint64_t n_query = (uint64_t)a->n_tok * a->n_head;
+	int rc = too_many("gqa", "values a row", TR_MAX(a->n_key, a->n_value), TR_DEVICE_MLA_WIDTH,
+		err);
+
+	tr_assert(a->n_tok && a->n_kv_head && a->n_head % a->n_kv_head == 0);
+	tr_assert(a->scratch ? a->n_tok_once > 0 : !a->pos_at);
+	if (rc || (rc = too_many("gqa", "queries", n_query, INT32_MAX, err)))
+		return rc;
+	return too_many("gqa", a->scratch ? "tokens at once" : "heads of keys",
+		a->scratch ? a->n_tok_once : a->n_kv_head, MAX_GRID_Y, err);
+}
+
 static int check_router(const struct tr_dop_router *a, struct tr_err *err)
 {
 	tr_assert(a->r.n_used <= a->r.n_expert && a->r.n_used <= TR_ROUTER_MAX_USED &&

@@ -125,7 +125,7 @@ void tr_graph_free(struct tr_graph *graph);
 #include "cuda/ops.def"
 #undef TR_DOP
 
-/* Most values a position that mla takes, most experts that router does. */
+/* Most values a row that attention takes, most experts that router does. */
 #define TR_DEVICE_MLA_WIDTH 1024
 #define TR_DEVICE_N_EXPERT  2048
 
@@ -133,7 +133,7 @@ void tr_graph_free(struct tr_graph *graph);
  * refuse others. */
 bool tr_device_has_quant(enum tr_quant_id quant);
 
-/* Floats of scratch that MLA needs. */
+/* Floats of scratch that mla needs, or gqa with n_value as n_lat. */
 static inline size_t tr_dop_mla_floats(uint32_t n_tok_once, uint32_t n_head, uint32_t n_lat,
 	uint32_t n_pos)
 {
