@@ -2,6 +2,7 @@
  * device.c - opens devices by name, cuts buffers from the arena, checks the arguments of operations.
  */
 #include "cuda/backend.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/opt.h"
 
@@ -49,6 +50,7 @@ int tr_device_info(struct tr_device *dev, struct tr_device_info *info, struct tr
 	memset(info, 0, sizeof(*info));
 	memcpy(info->name, dev->name, sizeof(info->name));
 	info->n_wait = __atomic_load_n(&dev->n_wait, __ATOMIC_RELAXED);
+	info->wait_ns = __atomic_load_n(&dev->wait_ns, __ATOMIC_RELAXED);
 	return dev->ops->info(dev, info, err);
 }
 
@@ -181,6 +183,15 @@ static void count_wait(struct tr_device *dev)
 	__atomic_fetch_add(&dev->n_wait, 1, __ATOMIC_RELAXED);
 }
 
+/* The host waits since then, and not any more. */
+static int waited(struct tr_device *dev, uint64_t since_ns, int rc)
+{
+	uint64_t ns = tr_now_ns(&tr_clock_real) - since_ns;
+
+	__atomic_fetch_add(&dev->wait_ns, ns, __ATOMIC_RELAXED);
+	return rc;
+}
+
 /* What a stream cannot do while it captures. */
 static int not_capturing(const struct tr_stream *stream, const char *what, struct tr_err *err)
 {
@@ -226,12 +237,13 @@ void tr_graph_free(struct tr_graph *graph)
 
 int tr_stream_sync(struct tr_stream *stream, struct tr_err *err)
 {
+	uint64_t start = tr_now_ns(&tr_clock_real);
 	int rc = not_capturing(stream, "wait", err);
 
 	if (rc)
 		return rc;
 	count_wait(stream->dev);
-	return stream->dev->ops->sync(stream, err);
+	return waited(stream->dev, start, stream->dev->ops->sync(stream, err));
 }
 
 int tr_event_new(struct tr_event **event, struct tr_device *dev, struct tr_err *err)
@@ -262,8 +274,10 @@ int tr_stream_wait(struct tr_stream *stream, struct tr_event *event, struct tr_e
 
 int tr_event_sync(struct tr_event *event, struct tr_err *err)
 {
+	uint64_t start = tr_now_ns(&tr_clock_real);
+
 	count_wait(event->dev);
-	return event->dev->ops->event_sync(event, err);
+	return waited(event->dev, start, event->dev->ops->event_sync(event, err));
 }
 
 int tr_event_done(struct tr_event *event, struct tr_err *err)

@@ -45,6 +45,7 @@ struct tr_device_info {
 	uint64_t copied_bytes;	/* between host and device so far; queued ones not counted */
 	uint64_t modelled_ns;	/* host,bw=: what these copies have to take */
 	uint64_t n_wait;	/* times that the host waited for a stream or an event */
+	uint64_t wait_ns;	/* how long, all threads together */
 };
 
 int tr_device_info(struct tr_device *dev, struct tr_device_info *info, struct tr_err *err);
