@@ -45,6 +45,7 @@ struct tr_device {
 	uint64_t arena_bytes;
 	struct tr_buffer *buffers; /* by offset, ascending */
 	uint64_t n_wait;	   /* see tr_device_info; changed atomically */
+	uint64_t wait_ns;	   /* the same */
 };
 
 struct tr_stream {

@@ -2,6 +2,7 @@
  * device.c - opens devices by name, cuts buffers from the arena, checks the arguments of operations.
  */
 #include "cuda/backend.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/opt.h"
 
@@ -49,6 +50,7 @@ int tr_device_info(struct tr_device *dev, struct tr_device_info *info, struct tr
 	memset(info, 0, sizeof(*info));
 	memcpy(info->name, dev->name, sizeof(info->name));
 	info->n_wait = __atomic_load_n(&dev->n_wait, __ATOMIC_RELAXED);
+	info->wait_ns = __atomic_load_n(&dev->wait_ns, __ATOMIC_RELAXED);
 	return dev->ops->info(dev, info, err);
 }
 
@@ -181,6 +183,15 @@ static void count_wait(struct tr_device *dev)
 	__atomic_fetch_add(&dev->n_wait, 1, __ATOMIC_RELAXED);
 }
 
+/* The host waits since then, and not any more. */
+static int waited(struct tr_device *dev, uint64_t since_ns, int rc)
+{
+	uint64_t ns = tr_now_ns(&tr_clock_real) - since_ns;
+
+	__atomic_fetch_add(&dev->wait_ns, ns, __ATOMIC_RELAXED);
+	return rc;
+}
+
 /* What a stream cannot do while it captures. */
 static int not_capturing(const struct tr_stream *stream, const char *what, struct tr_err *err)
 {
@@ -226,12 +237,13 @@ void tr_graph_free(struct tr_graph *graph)
 
 int tr_stream_sync(struct tr_stream *stream, struct tr_err *err)
 {
+	uint64_t start = tr_now_ns(&tr_clock_real);
 	int rc = not_capturing(stream, "wait", err);
 
 	if (rc)
 		return rc;
 	count_wait(stream->dev);
-	return stream->dev->ops->sync(stream, err);
+	return waited(stream->dev, start, stream->dev->ops->sync(stream, err));
 }
 
 int tr_event_new(struct tr_event **event, struct tr_device *dev, struct tr_err *err)
@@ -262,8 +274,10 @@ int tr_stream_wait(struct tr_stream *stream, struct tr_event *event, struct tr_e
 
 int tr_event_sync(struct tr_event *event, struct tr_err *err)
 {
+	uint64_t start = tr_now_ns(&tr_clock_real);
+
 	count_wait(event->dev);
-	return event->dev->ops->event_sync(event, err);
+	return waited(event->dev, start, event->dev->ops->event_sync(event, err));
 }
 
 int tr_event_done(struct tr_event *event, struct tr_err *err)
@@ -300,6 +314,13 @@ bool tr_device_has_quant(enum tr_quant_id quant)
 	case TR_QUANT_Q4_K:
 	case TR_QUANT_Q5_K:
 	case TR_QUANT_Q6_K:
+	case TR_QUANT_IQ1_S:
+	case TR_QUANT_IQ1_M:
+	case TR_QUANT_IQ2_XXS:
+	case TR_QUANT_IQ2_XS:
+	case TR_QUANT_IQ2_S:
+	case TR_QUANT_IQ3_XXS:
+	case TR_QUANT_IQ3_S:
 	case TR_QUANT_IQ4_NL:
 	case TR_QUANT_IQ4_XS:
 	case TR_QUANT_MXFP4:
@@ -313,11 +334,12 @@ static int check_rows(enum tr_quant_id quant, uint32_t n, struct tr_err *err)
 {
 	const struct tr_quant *q = tr_quant_by_id(quant);
 
-	tr_assert(q && n % q->block_values == 0);
-	if (tr_device_has_quant(quant))
-		return 0;
-	return tr_err_set(err, TR_E_UNSUPPORTED, "devices have no kernel for weights of type %s",
-		q->name);
+	if (!tr_device_has_quant(quant))
+		return tr_err_set(err, TR_E_UNSUPPORTED,
+			"devices have no kernel for weights of type %s (%d)", q ? q->name : "unknown",
+			(int)quant);
+	tr_assert(n % q->block_values == 0);
+	return 0;
 }
 
 static int check_quantise(const struct tr_dop_quantise *a, struct tr_err *err)
@@ -373,6 +395,20 @@ static int check_mla_prefill(const struct tr_dop_mla_prefill *a, struct tr_err *
 	tr_assert(a->n_tok && a->n_head);
 	return rc ? rc :
 		    too_many("mla_prefill", "queries", (uint64_t)a->n_tok * a->n_head, INT32_MAX, err);
+}
+
+static int check_gqa(const struct tr_dop_gqa *a, struct tr_err *err)
+{
+	uint64_t n_query = (uint64_t)a->n_tok * a->n_head;
+	int rc = too_many("gqa", "values a row", TR_MAX(a->n_key, a->n_value), TR_DEVICE_MLA_WIDTH,
+		err);
+
+	tr_assert(a->n_tok && a->n_kv_head && a->n_head % a->n_kv_head == 0);
+	tr_assert(a->scratch ? a->n_tok_once > 0 : !a->pos_at);
+	if (rc || (rc = too_many("gqa", "queries", n_query, INT32_MAX, err)))
+		return rc;
+	return too_many("gqa", a->scratch ? "tokens at once" : "heads of keys",
+		a->scratch ? a->n_tok_once : a->n_kv_head, MAX_GRID_Y, err);
 }
 
 static int check_router(const struct tr_dop_router *a, struct tr_err *err)

@@ -45,6 +45,7 @@ struct tr_device_info {
 	uint64_t copied_bytes;	/* between host and device so far; queued ones not counted */
 	uint64_t modelled_ns;	/* host,bw=: what these copies have to take */
 	uint64_t n_wait;	/* times that the host waited for a stream or an event */
+	uint64_t wait_ns;	/* how long, all threads together */
 };
 
 int tr_device_info(struct tr_device *dev, struct tr_device_info *info, struct tr_err *err);
@@ -125,14 +126,15 @@ void tr_graph_free(struct tr_graph *graph);
 #include "cuda/ops.def"
 #undef TR_DOP
 
-/* Most values a position that mla takes, most experts that router does. */
+/* Most values a row that attention takes, most experts that router does. */
 #define TR_DEVICE_MLA_WIDTH 1024
 #define TR_DEVICE_N_EXPERT  2048
 
-/* Whether matmul and expert_ffn take weights of this type; they refuse the others. */
+/* Whether matmul and expert_ffn take weights of this type. They take all that src/compute does, and
+ * refuse others. */
 bool tr_device_has_quant(enum tr_quant_id quant);
 
-/* Floats of scratch that MLA needs. */
+/* Floats of scratch that mla needs, or gqa with n_value as n_lat. */
 static inline size_t tr_dop_mla_floats(uint32_t n_tok_once, uint32_t n_head, uint32_t n_lat,
 	uint32_t n_pos)
 {

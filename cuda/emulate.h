@@ -34,6 +34,7 @@ int tr_emu_any(int v);
 
 #define TR_DEV static inline __attribute__((always_inline))
 #define TR_SHARED static _Thread_local
+#define TR_TABLE static const
 #define TR_ALIGN16 _Alignas(16)
 #define TR_UNROLL
 #define TR_UNROLL_2

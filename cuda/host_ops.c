@@ -133,10 +133,9 @@ static void run_kv_store(struct tr_host_compute *c, const void *args)
 struct attention {
 	const struct tr_kernels *k;
 	enum tr_kv_type type;
-	uint32_t n_lat, n_rot;
+	uint32_t n_key, n_value;
 	float scale;
-	const uint8_t *kv;
-	size_t row_bytes;
+	struct tr_dop_kv_rows keys, values; /* of the head */
 	const float *query;
 	size_t n_pos;
 	float *ctx;
@@ -148,33 +147,33 @@ struct attention {
 static void scores(const struct attention *a, size_t begin, size_t n, float *score)
 {
 	_Alignas(64) float room[UNPACKED * TR_DEVICE_MLA_WIDTH];
-	size_t width = a->n_lat + a->n_rot, i, some;
-	struct tr_panel query = { a->query, false, width, 1 }, rows;
+	struct tr_panel query = { a->query, false, a->n_key, 1 }, rows;
+	size_t i, some;
 
 	for (i = 0; i < n; i += some) {
 		some = TR_MIN(n - i, (size_t)UNPACKED);
-		rows = tr_kv_panel(a->k, a->type, a->kv + (begin + i) * a->row_bytes, a->row_bytes,
-			some, width, room);
-		a->k->dots(score + i, 0, &rows, &query, width, (struct tr_ahead){ NULL, 0 });
+		rows = tr_kv_panel(a->k, a->type, a->keys.at + (begin + i) * a->keys.pos_bytes,
+			a->keys.pos_bytes, some, a->n_key, room);
+		a->k->dots(score + i, 0, &rows, &query, a->n_key, (struct tr_ahead){ NULL, 0 });
 	}
 	a->k->scale(score, a->scale, n);
 }
 
-/* part = weighted sum of the latents of positions [begin, begin + n). */
+/* part = weighted sum of the values of positions [begin, begin + n). */
 static void mix(const struct attention *a, size_t begin, size_t n, const float *weight, float *part)
 {
 	_Alignas(64) float room[UNPACKED * TR_DEVICE_MLA_WIDTH];
 	struct tr_panel rows;
 	size_t i, some;
 
-	memset(part, 0, a->n_lat * sizeof(*part));
+	memset(part, 0, a->n_value * sizeof(*part));
 	for (i = 0; i < n; i += some) {
 		struct tr_panel weights = { weight + i, false, n, 1 };
 
 		some = TR_MIN(n - i, (size_t)UNPACKED);
-		rows = tr_kv_panel(a->k, a->type, a->kv + (begin + i) * a->row_bytes, a->row_bytes,
-			some, a->n_lat, room);
-		a->k->mix(part, 0, &rows, &weights, a->n_lat, (struct tr_ahead){ NULL, 0 });
+		rows = tr_kv_panel(a->k, a->type, a->values.at + (begin + i) * a->values.pos_bytes,
+			a->values.pos_bytes, some, a->n_value, room);
+		a->k->mix(part, 0, &rows, &weights, a->n_value, (struct tr_ahead){ NULL, 0 });
 	}
 }
 
@@ -189,51 +188,64 @@ static void attend(const struct attention *a)
 		scores(a, begin, n, score);
 		max = fmaxf(max, a->k->max(score, n));
 	}
-	memset(a->ctx, 0, a->n_lat * sizeof(*a->ctx));
+	memset(a->ctx, 0, a->n_value * sizeof(*a->ctx));
 	for (begin = 0; begin < a->n_pos; begin += n) {
 		n = TR_MIN(a->n_pos - begin, (size_t)TR_DOP_MLA_CHUNK);
 		scores(a, begin, n, score);
 		sum += a->k->exp_sum(score, score, max, n);
 		mix(a, begin, n, score, part);
-		a->k->add(a->ctx, part, a->n_lat);
+		a->k->add(a->ctx, part, a->n_value);
 	}
-	a->k->scale(a->ctx, 1.0f / sum, a->n_lat);
+	a->k->scale(a->ctx, 1.0f / sum, a->n_value);
 }
 
-struct mla_job {
-	const struct tr_dop_mla_prefill *a;
+struct gqa_job {
+	const struct tr_dop_gqa *a;
 	const struct tr_kernels *k;
 };
 
+static struct tr_dop_kv_rows rows_of(const struct tr_dop_kv_rows *rows, size_t kv_head)
+{
+	return (struct tr_dop_kv_rows){ rows->at + kv_head * rows->head_bytes, rows->pos_bytes, 0 };
+}
+
 static void attend_pairs(void *ctx, unsigned worker, size_t begin, size_t end)
 {
-	const struct mla_job *job = ctx;
-	const struct tr_dop_mla_prefill *a = job->a;
+	const struct gqa_job *job = ctx;
+	const struct tr_dop_gqa *a = job->a;
+	size_t pos = a->pos_at ? *a->pos_at : a->pos;
 
 	(void)worker;
 	for (; begin < end; begin++) {
-		struct attention pair = { job->k, a->type, a->n_lat, a->n_rot, a->scale, a->kv,
-			a->row_bytes, a->query + begin * (a->n_lat + a->n_rot),
-			a->pos + begin / a->n_head + 1, a->ctx + begin * a->n_lat };
+		size_t kv_head = begin % a->n_head / (a->n_head / a->n_kv_head);
+		struct attention pair = { job->k, a->type, a->n_key, a->n_value, a->scale,
+			rows_of(&a->keys, kv_head), rows_of(&a->values, kv_head),
+			a->query + begin * a->n_key, pos + begin / a->n_head + 1,
+			a->ctx + begin * a->n_value };
 
 		attend(&pair);
 	}
 }
 
-static void run_mla_prefill(struct tr_host_compute *c, const void *args)
+static void run_gqa(struct tr_host_compute *c, const void *args)
 {
-	struct mla_job job = { args, c->k };
+	struct gqa_job job = { args, c->k };
 
 	tr_pool_run(c->pool, attend_pairs, &job, (size_t)job.a->n_tok * job.a->n_head, 1);
 }
 
 static void run_mla(struct tr_host_compute *c, const void *args)
 {
-	const struct tr_dop_mla *a = args;
-	struct tr_dop_mla_prefill same = { a->type, a->pos_at ? *a->pos_at : a->pos, a->n_tok, a->n_head, a->n_lat, a->n_rot,
-		a->scale, a->query, a->kv, a->row_bytes, a->ctx };
+	struct tr_dop_gqa same = tr_dop_mla_as_gqa(args);
 
-	run_mla_prefill(c, &same);
+	run_gqa(c, &same);
+}
+
+static void run_mla_prefill(struct tr_host_compute *c, const void *args)
+{
+	struct tr_dop_gqa same = tr_dop_mla_prefill_as_gqa(args);
+
+	run_gqa(c, &same);
 }
 
 static void run_router(struct tr_host_compute *c, const void *args)

@@ -13,6 +13,7 @@
 
 #include "cuda/dot256.cuh"
 #include "cuda/dotf.cuh"
+#include "cuda/dotgrid.cuh"
 
 #define TR_MATMUL_THREADS 128
 #define TR_MATMUL_ROWS (TR_MATMUL_THREADS / TR_LANES)
@@ -129,6 +130,13 @@ TR_MATMUL_256(q4_k, 4_5, true)
 TR_MATMUL_256(q5_k, 4_5, true)
 TR_MATMUL_256(q6_k, q6_k, false)
 TR_MATMUL_256(iq4_xs, iq4_xs, false)
+TR_MATMUL_256(iq1_s, eighth, false)
+TR_MATMUL_256(iq1_m, iq1_m, false)
+TR_MATMUL_256(iq2_xxs, eighth, false)
+TR_MATMUL_256(iq2_xs, eighth, false)
+TR_MATMUL_256(iq2_s, eighth, false)
+TR_MATMUL_256(iq3_xxs, iq3_xxs, false)
+TR_MATMUL_256(iq3_s, iq3_s, false)
 TR_MATMUL_KERNELS(f32, tr_dotf(in, n_act, tr_float_f32))
 TR_MATMUL_KERNELS(f16, tr_dotf(in, n_act, tr_float_f16))
 TR_MATMUL_KERNELS(bf16, tr_dotf(in, n_act, tr_float_bf16))
@@ -170,6 +178,13 @@ static inline void tr_launch_matmul_args(tr_launch_stream stream, const struct t
 		TR_MATMUL_CASE(Q4_K, q4_k);
 		TR_MATMUL_CASE(Q5_K, q5_k);
 		TR_MATMUL_CASE(Q6_K, q6_k);
+		TR_MATMUL_CASE(IQ1_S, iq1_s);
+		TR_MATMUL_CASE(IQ1_M, iq1_m);
+		TR_MATMUL_CASE(IQ2_XXS, iq2_xxs);
+		TR_MATMUL_CASE(IQ2_XS, iq2_xs);
+		TR_MATMUL_CASE(IQ2_S, iq2_s);
+		TR_MATMUL_CASE(IQ3_XXS, iq3_xxs);
+		TR_MATMUL_CASE(IQ3_S, iq3_s);
 		TR_MATMUL_CASE(IQ4_NL, iq4_nl);
 		TR_MATMUL_CASE(IQ4_XS, iq4_xs);
 		TR_MATMUL_CASE(MXFP4, mxfp4);

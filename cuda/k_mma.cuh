@@ -272,6 +272,13 @@ TR_MMA_256(q4_k, 4_5, false, true)
 TR_MMA_256(q5_k, 4_5, false, true)
 TR_MMA_256(q6_k, q6_k, true, false)
 TR_MMA_256(iq4_xs, iq4_xs, false, false)
+TR_MMA_256(iq1_s, eighth, false, false)
+TR_MMA_256(iq1_m, iq1_m, true, false)
+TR_MMA_256(iq2_xxs, eighth, false, false)
+TR_MMA_256(iq2_xs, eighth, true, false)
+TR_MMA_256(iq2_s, eighth, true, false)
+TR_MMA_256(iq3_xxs, iq3_xxs, false, false)
+TR_MMA_256(iq3_s, iq3_s, false, false)
 
 #define TR_MMA_CASE(id, name)                                                                      \
 	case TR_QUANT_##id:                                                                        \
@@ -297,6 +304,13 @@ static inline bool tr_launch_mma(tr_launch_stream stream, const struct tr_matmul
 		TR_MMA_CASE(Q4_K, q4_k);
 		TR_MMA_CASE(Q5_K, q5_k);
 		TR_MMA_CASE(Q6_K, q6_k);
+		TR_MMA_CASE(IQ1_S, iq1_s);
+		TR_MMA_CASE(IQ1_M, iq1_m);
+		TR_MMA_CASE(IQ2_XXS, iq2_xxs);
+		TR_MMA_CASE(IQ2_XS, iq2_xs);
+		TR_MMA_CASE(IQ2_S, iq2_s);
+		TR_MMA_CASE(IQ3_XXS, iq3_xxs);
+		TR_MMA_CASE(IQ3_S, iq3_s);
 		TR_MMA_CASE(IQ4_NL, iq4_nl);
 		TR_MMA_CASE(IQ4_XS, iq4_xs);
 		TR_MMA_CASE(MXFP4, mxfp4);

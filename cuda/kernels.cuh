@@ -2,10 +2,10 @@
 #ifndef TR_CUDA_KERNELS_CUH
 #define TR_CUDA_KERNELS_CUH
 
+#include "cuda/k_attend.cuh"
+#include "cuda/k_attend_prefill.cuh"
 #include "cuda/k_expert.cuh"
 #include "cuda/k_matmul.cuh"
-#include "cuda/k_mla.cuh"
-#include "cuda/k_mla_prefill.cuh"
 #include "cuda/k_mma.cuh"
 #include "cuda/k_norm.cuh"
 #include "cuda/k_quantise.cuh"

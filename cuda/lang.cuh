@@ -25,6 +25,7 @@
 
 #define TR_DEV static __device__ __forceinline__
 #define TR_SHARED __shared__
+#define TR_TABLE static __device__ const
 #define TR_ALIGN16 __align__(16)
 #define TR_UNROLL _Pragma("unroll")
 #define TR_UNROLL_2 _Pragma("unroll 2")

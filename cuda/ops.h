@@ -120,6 +120,52 @@ struct tr_dop_mla_prefill {
 	float *ctx;
 };
 
+/* Rows of the cache of a layer, from position 0: of each position a row for each head that has one.
+ */
+struct tr_dop_kv_rows {
+	const uint8_t *at;
+	size_t pos_bytes, head_bytes; /* from one to the next */
+};
+
+/*
+ * ctx[t][h] = softmax-weighted sum of the values of head h * n_kv_head / n_head over positions [0,
+ * pos
+ * + t], in the order of mla. With scratch positions are split as mla does, and n_tok_once and
+ * pos_at mean the same; without (NULL) scores stay on chip as in mla_prefill. n_head is a multiple
+ * of n_kv_head.
+ */
+struct tr_dop_gqa {
+	enum tr_kv_type type;
+	uint32_t pos, n_tok, n_tok_once;
+	uint32_t n_head, n_kv_head;
+	uint32_t n_key, n_value; /* values of a row */
+	float scale;
+	const float *query; /* [n_tok][n_head][n_key], rotated */
+	struct tr_dop_kv_rows keys, values;
+	float *ctx;	/* [n_tok][n_head][n_value] */
+	float *scratch; /* tr_dop_mla_floats with n_value, or NULL */
+	const uint32_t *pos_at; /* or NULL */
+};
+
+/* Latent attention is that of one head of keys, whose values are their beginnings. */
+static inline struct tr_dop_gqa tr_dop_mla_as_gqa(const struct tr_dop_mla *m)
+{
+	struct tr_dop_kv_rows rows = { m->kv, m->row_bytes, 0 };
+	struct tr_dop_gqa g = { m->type, m->pos, m->n_tok, m->n_tok_once, m->n_head, 1,
+		m->n_lat + m->n_rot, m->n_lat, m->scale, m->query, rows, rows, m->ctx, m->scratch,
+		m->pos_at };
+
+	return g;
+}
+
+static inline struct tr_dop_gqa tr_dop_mla_prefill_as_gqa(const struct tr_dop_mla_prefill *m)
+{
+	struct tr_dop_mla same = { m->type, m->pos, m->n_tok, m->n_tok, m->n_head, m->n_lat,
+		m->n_rot, m->scale, m->query, m->kv, m->row_bytes, m->ctx, NULL, NULL };
+
+	return tr_dop_mla_as_gqa(&same);
+}
+
 /* Logits [n_tok][stride] to ids and weights [n_tok][n_used], as tr_router_pick. */
 struct tr_dop_router {
 	struct tr_router r;

@@ -1,5 +1,6 @@
 /* t_device.c - memory, streams, events and faults of the host device, and how devices are named. */
 #include "test.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "cuda/device.h"
 
@@ -281,6 +282,36 @@ static void copies_over_a_limited_link_are_accounted(void **state)
 	tr_device_close(dev);
 }
 
+static void the_time_that_the_host_waits_is_told(void **state)
+{
+	const uint64_t copy_ns = 160000000; /* 16 KiB at 100 KiB/s */
+	struct tr_device *dev = open_device("host,bw=100K");
+	struct tr_stream *s = open_stream(dev, TR_STREAM_HIGH);
+	struct tr_device_info info;
+	struct tr_buffer *b;
+	uint8_t x[1 << 14] = { 0 };
+	uint64_t queued, waits, over;
+
+	(void)state;
+	assert_int_equal(tr_device_reserve(dev, 1 << 20, &err), 0);
+	b = cut(dev, 1 << 20);
+	queued = tr_now_ns(&tr_clock_real);
+	assert_int_equal(tr_stream_copy(s, TR_COPY_TO_DEVICE, tr_buffer_at(b, 0), x, sizeof(x), &err),
+		0);
+	assert_int_equal(tr_device_info(dev, &info, &err), 0);
+	assert_int_equal(info.wait_ns, 0);
+	waits = tr_now_ns(&tr_clock_real);
+	assert_int_equal(tr_stream_sync(s, &err), 0);
+	over = tr_now_ns(&tr_clock_real);
+	assert_int_equal(tr_device_info(dev, &info, &err), 0);
+	assert_int_equal(info.n_wait, 1);
+	assert_true(info.wait_ns <= over - waits);
+	assert_true(info.wait_ns + (waits - queued) >= copy_ns);
+	tr_stream_free(s);
+	tr_buffer_free(b);
+	tr_device_close(dev);
+}
+
 static void a_lost_device_says_so_from_then_on_and_nobody_waits(void **state)
 {
 	struct tr_device *dev = open_device("host,fail=3");
@@ -439,6 +470,7 @@ int main(void)
 		cmocka_unit_test(an_event_has_not_happened_while_its_stream_waits),
 		cmocka_unit_test(pinned_memory_is_seen_from_both_sides),
 		cmocka_unit_test(copies_over_a_limited_link_are_accounted),
+		cmocka_unit_test(the_time_that_the_host_waits_is_told),
 		cmocka_unit_test(a_lost_device_says_so_from_then_on_and_nobody_waits),
 		cmocka_unit_test(waits_end_when_another_stream_loses_the_device),
 		cmocka_unit_test(a_graph_is_noted_first_and_done_when_launched),

@@ -213,40 +213,58 @@ static void rows_are_rounded_into_the_cache(void **state)
 /* --- attention --------------------------------------------------------------------------------- */
 
 /* The values of a row; the next call overwrites them. */
-static const float *row_of(const struct tr_dop_mla *m, const uint8_t *kv, size_t pos)
+static const float *values_of(enum tr_kv_type type, const uint8_t *row, size_t n)
 {
 	static float out[1024];
-	const uint8_t *row = kv + pos * m->row_bytes;
 	const struct tr_block_q8_0 *b = (const struct tr_block_q8_0 *)row;
 
-	for (size_t i = 0; i < m->n_lat + m->n_rot; i++)
-		out[i] = m->type == TR_KV_F16 ? tr_f16_to_f32(((const uint16_t *)row)[i]) :
-			m->type == TR_KV_F32  ? ((const float *)row)[i] :
-						tr_f16_to_f32(b[i / 32].d) * (float)b[i / 32].qs[i % 32];
+	for (size_t i = 0; i < n; i++)
+		out[i] = type == TR_KV_F16  ? tr_f16_to_f32(((const uint16_t *)row)[i]) :
+			type == TR_KV_F32 ? ((const float *)row)[i] :
+					    tr_f16_to_f32(b[i / 32].d) * (float)b[i / 32].qs[i % 32];
 	return out;
 }
 
-/* One token and head in the order of engine/mla.c. */
-static void attend(const struct tr_dop_mla *m, const float *query, const uint8_t *kv, size_t n_pos,
-	float *score, float *ctx)
+static const uint8_t *row_at(const struct tr_dop_kv_rows *rows, size_t head, size_t pos)
+{
+	return rows->at + head * rows->head_bytes + pos * rows->pos_bytes;
+}
+
+/* Pair i of token and head, in the order of engine/mla.c. All of g is host memory. */
+static void attend(const struct tr_dop_gqa *g, size_t i, float *score, float *ctx)
 {
 	const struct tr_kernels *k = scalar();
-	size_t n = m->n_lat + m->n_rot, p, i, end;
+	size_t n_pos = g->pos + i / g->n_head + 1, head = i % g->n_head * g->n_kv_head / g->n_head;
+	size_t p, at, end;
 	float max, sum = 0, part[512];
 
 	for (p = 0; p < n_pos; p++)
-		score[p] = m->scale * k->dot_f32(row_of(m, kv, p), query, n);
+		score[p] = g->scale * k->dot_f32(values_of(g->type, row_at(&g->keys, head, p), g->n_key),
+			g->query + i * g->n_key, g->n_key);
 	max = k->max(score, n_pos);
-	memset(ctx, 0, m->n_lat * sizeof(*ctx));
+	memset(ctx, 0, g->n_value * sizeof(*ctx));
 	for (p = 0; p < n_pos; p = end) {
 		end = TR_MIN(p + 256, n_pos);
 		sum += k->exp_sum(score + p, score + p, max, end - p);
 		memset(part, 0, sizeof(part));
-		for (i = p; i < end; i++)
-			k->axpy_f32(part, score[i], row_of(m, kv, i), m->n_lat);
-		k->add(ctx, part, m->n_lat);
+		for (at = p; at < end; at++)
+			k->axpy_f32(part, score[at],
+				values_of(g->type, row_at(&g->values, head, at), g->n_value), g->n_value);
+		k->add(ctx, part, g->n_value);
 	}
-	k->scale(ctx, 1.0f / sum, m->n_lat);
+	k->scale(ctx, 1.0f / sum, g->n_value);
+}
+
+/* What all pairs give; free(). */
+static float *attend_all(const struct tr_dop_gqa *g)
+{
+	size_t n = (size_t)g->n_tok * g->n_head;
+	float *ctx = new_floats(n * g->n_value), *score = new_floats(g->pos + g->n_tok);
+
+	for (size_t i = 0; i < n; i++)
+		attend(g, i, score, ctx + i * g->n_value);
+	free(score);
+	return ctx;
 }
 
 static uint8_t *random_cache(enum tr_kv_type type, size_t n_pos, size_t width, size_t row_bytes,
@@ -273,11 +291,14 @@ static void check_mla(struct bed *b, enum tr_kv_type type, uint32_t pos, uint32_
 	size_t n_pos = pos + n_tok, n_out = (size_t)n_tok * N_HEAD * N_LAT;
 	float *query = random_row((size_t)n_tok * N_HEAD * WIDTH, seed);
 	uint8_t *kv = random_cache(type, n_pos, WIDTH, a.row_bytes, seed);
-	float *want = new_floats(n_out), *got = new_floats(n_out), *score = new_floats(n_pos);
+	float *want, *got = new_floats(n_out);
+	struct tr_dop_gqa g;
 	char what[64];
 
-	for (size_t i = 0; i < (size_t)n_tok * N_HEAD; i++)
-		attend(&a, query + i * WIDTH, kv, pos + i / N_HEAD + 1, score, want + i * N_LAT);
+	a.query = query;
+	a.kv = kv;
+	g = tr_dop_mla_as_gqa(&a);
+	want = attend_all(&g);
 	a.query = put_floats(b, query, (size_t)n_tok * N_HEAD * WIDTH);
 	a.kv = bed_put(b, kv, n_pos * a.row_bytes);
 	a.ctx = bed_room(b, n_out * sizeof(*got));
@@ -292,7 +313,6 @@ static void check_mla(struct bed *b, enum tr_kv_type type, uint32_t pos, uint32_
 	free(kv);
 	free(want);
 	free(got);
-	free(score);
 }
 
 static void attention_has_the_bits_of_the_cpu_at_every_length(void **state)
@@ -328,17 +348,16 @@ static void tokens_of_a_prompt_see_what_is_before_them(void **state)
 static void check_prefill(struct bed *b, const struct tr_dop_mla_prefill *shape, uint64_t *seed)
 {
 	struct tr_dop_mla_prefill a = *shape;
-	struct tr_dop_mla m = { .type = a.type, .n_lat = a.n_lat, .n_rot = a.n_rot, .scale = a.scale,
-		.row_bytes = a.row_bytes };
 	size_t width = a.n_lat + a.n_rot, n_pos = a.pos + a.n_tok, n = (size_t)a.n_tok * a.n_head;
-	float *query = random_row(n * width, seed), *score = new_floats(n_pos);
+	float *query = random_row(n * width, seed), *want, *got = new_floats(n * a.n_lat);
 	uint8_t *kv = random_cache(a.type, n_pos, width, a.row_bytes, seed);
-	float *want = new_floats(n * a.n_lat), *got = new_floats(n * a.n_lat);
+	struct tr_dop_gqa g;
 	char what[80];
 
-	for (size_t i = 0; i < n; i++)
-		attend(&m, query + i * width, kv, a.pos + i / a.n_head + 1, score,
-			want + i * a.n_lat);
+	a.query = query;
+	a.kv = kv;
+	g = tr_dop_mla_prefill_as_gqa(&a);
+	want = attend_all(&g);
 	a.query = put_floats(b, query, n * width);
 	a.kv = bed_put(b, kv, n_pos * a.row_bytes);
 	a.ctx = bed_room(b, n * a.n_lat * sizeof(*got));
@@ -352,7 +371,6 @@ static void check_prefill(struct bed *b, const struct tr_dop_mla_prefill *shape,
 	free(kv);
 	free(want);
 	free(got);
-	free(score);
 }
 
 /* Tiles of one token and of several, whole and not; tokens that end before, at and behind the end of a
@@ -376,6 +394,106 @@ static void a_prompt_on_chip_has_the_bits_of_the_cpu(void **state)
 	for_each_device(b)
 		for (size_t i = 0; i < TR_ARRAY_LEN(shapes); i++)
 			check_prefill(&b, &shapes[i], &seed);
+}
+
+/* How the rows of a position and of its heads lie: side by side, or each head's together. */
+static struct tr_dop_kv_rows lay_out(const struct tr_dop_gqa *g, size_t width, bool by_head)
+{
+	size_t row = TR_ALIGN_UP(tr_kv_row_bytes(g->type, width), (size_t)4);
+	size_t n_pos = g->pos + g->n_tok;
+
+	return by_head ? (struct tr_dop_kv_rows){ NULL, row, row * n_pos } :
+			 (struct tr_dop_kv_rows){ NULL, row * g->n_kv_head, row };
+}
+
+static uint8_t *random_rows(const struct tr_dop_gqa *g, struct tr_dop_kv_rows *rows, size_t width,
+	bool by_head, uint64_t *seed)
+{
+	size_t n_pos = g->pos + g->n_tok, n = n_pos * g->n_kv_head;
+	uint8_t *at;
+
+	*rows = lay_out(g, width, by_head);
+	at = random_cache(g->type, n, width, by_head ? rows->pos_bytes : rows->head_bytes, seed);
+	rows->at = at;
+	return at;
+}
+
+static void check_gqa(struct bed *b, const struct tr_dop_gqa *shape, bool by_head, uint64_t *seed)
+{
+	struct tr_dop_gqa a = *shape;
+	size_t n = (size_t)a.n_tok * a.n_head, n_pos = a.pos + a.n_tok;
+	size_t n_row = n_pos * a.n_kv_head, n_out = n * a.n_value;
+	float *query = random_row(n * a.n_key, seed), *want, *got = new_floats(n_out);
+	uint8_t *keys = random_rows(&a, &a.keys, a.n_key, by_head, seed);
+	uint8_t *values = random_rows(&a, &a.values, a.n_value, !by_head, seed);
+	char what[96];
+
+	a.query = query;
+	want = attend_all(&a);
+	a.query = put_floats(b, query, n * a.n_key);
+	a.keys.at = bed_put(b, keys, n_row * TR_MIN(a.keys.pos_bytes, a.keys.head_bytes));
+	a.values.at = bed_put(b, values, n_row * TR_MIN(a.values.pos_bytes, a.values.head_bytes));
+	a.ctx = bed_room(b, n_out * sizeof(*got));
+	if (a.n_tok_once)
+		a.scratch = bed_room(b, tr_dop_mla_floats(a.n_tok_once, a.n_head, a.n_value,
+						(uint32_t)n_pos) * sizeof(float));
+	check(b, tr_device_gqa(b->stream, &a, &err_));
+	bed_get(b, got, a.ctx, n_out * sizeof(*got));
+	snprintf(what, sizeof(what), "attention of %u tokens at %u by %u heads, %u of keys%s",
+		a.n_tok, a.pos, a.n_head, a.n_kv_head, a.n_tok_once ? "" : ", on chip");
+	bed_same_floats(b, what, got, want, n_out);
+	bed_clear(b);
+	free(query);
+	free(keys);
+	free(values);
+	free(want);
+	free(got);
+}
+
+/* One head of keys for all, for some and for each; heads of usual sizes and of odd ones, values shorter
+ * than keys; the ends of chunks; split by position and on chip, where groups of 3 and 5 heads make
+ * tiles of several tokens and a last one that is not full. */
+static void heads_with_keys_of_their_own_have_the_bits_of_the_cpu(void **state)
+{
+	static const struct {
+		enum tr_kv_type type;
+		uint32_t pos, n_tok, n_head, n_kv_head, n_key, n_value;
+	} shapes[] = {
+		{ TR_KV_F16, 0, 1, 4, 4, 64, 64 }, { TR_KV_F16, 300, 1, 8, 2, 128, 128 },
+		{ TR_KV_F32, 254, 3, 6, 2, 96, 64 }, { TR_KV_Q8_0, 255, 2, 8, 1, 128, 128 },
+		{ TR_KV_Q8_0, 20, 5, 10, 2, 80, 80 }, { TR_KV_F16, 509, 4, 3, 3, 256, 256 },
+		{ TR_KV_F32, 3, 9, 5, 1, 70, 33 },
+	};
+	uint64_t seed = fresh_seed(11);
+	struct bed b;
+
+	(void)state;
+	for_each_device(b)
+		for (size_t i = 0; i < TR_ARRAY_LEN(shapes); i++)
+			for (uint32_t once = 0; once < 3; once++) {
+				struct tr_dop_gqa g = { .type = shapes[i].type, .pos = shapes[i].pos,
+					.n_tok = shapes[i].n_tok, .n_tok_once = once,
+					.n_head = shapes[i].n_head, .n_kv_head = shapes[i].n_kv_head,
+					.n_key = shapes[i].n_key, .n_value = shapes[i].n_value,
+					.scale = 0.02f };
+
+				check_gqa(&b, &g, (i + once) % 2, &seed);
+			}
+}
+
+static void rows_wider_than_kernels_take_are_refused(void **state)
+{
+	struct tr_dop_gqa g = { .n_tok = 1, .n_head = 2, .n_kv_head = 1, .n_key = 64,
+		.n_value = TR_DEVICE_MLA_WIDTH + 1 };
+	struct tr_err err;
+	struct bed b;
+
+	(void)state;
+	for_each_device(b)
+	{
+		assert_int_equal(tr_device_gqa(b.stream, &g, &err), TR_E_LIMIT);
+		assert_err_has(&err, "1025 values a row, at most 1024");
+	}
 }
 
 /* --- graphs ------------------------------------------------------------------------------------ */
@@ -415,9 +533,9 @@ static struct tr_graph *capture_step(struct bed *b, struct step *step, uint8_t *
 static void a_graph_is_repeated_at_other_positions(void **state)
 {
 	static const uint32_t pos[] = { 3, 0, 254, 255, 256, 259, 4 };
-	struct tr_dop_mla m = { .type = TR_KV_F16, .n_lat = G_LAT, .n_rot = G_ROT, .scale = 0.05f,
-		.row_bytes = G_ROW };
-	uint64_t seed = fresh_seed(11);
+	struct tr_dop_mla m = { .type = TR_KV_F16, .n_tok = 1, .n_head = G_HEAD, .n_lat = G_LAT,
+		.n_rot = G_ROT, .scale = 0.05f, .row_bytes = G_ROW };
+	uint64_t seed = fresh_seed(12);
 	struct bed b;
 
 	(void)state;
@@ -425,8 +543,8 @@ static void a_graph_is_repeated_at_other_positions(void **state)
 	{
 		uint8_t *kv = random_cache(TR_KV_F16, G_POS, G_WIDTH, G_ROW, &seed);
 		uint8_t *there = bed_put(&b, kv, (size_t)G_POS * G_ROW);
-		float score[G_POS], want[G_HEAD * G_LAT];
 		struct tr_graph *graph;
+		struct tr_dop_gqa g;
 		struct step *step;
 		void *host, *at;
 
@@ -435,19 +553,22 @@ static void a_graph_is_repeated_at_other_positions(void **state)
 		memset(step, 0xff, sizeof(*step)); /* what is there at capture does not matter */
 		graph = capture_step(&b, step, there);
 		for (size_t i = 0; i < TR_ARRAY_LEN(pos); i++) {
-			float *x = random_row(G_WIDTH * (1 + G_HEAD), &seed);
+			float *x = random_row(G_WIDTH * (1 + G_HEAD), &seed), *want;
 
 			step->pos = pos[i];
 			memcpy(step->row, x, sizeof(step->row));
 			memcpy(step->query, x + G_WIDTH, sizeof(step->query));
 			free(x);
 			tr_kv_row_store(scalar(), m.type, kv + pos[i] * G_ROW, step->row, G_WIDTH);
-			for (size_t h = 0; h < G_HEAD; h++)
-				attend(&m, step->query + h * G_WIDTH, kv, pos[i] + 1, score,
-					want + h * G_LAT);
+			m.pos = pos[i];
+			m.query = step->query;
+			m.kv = kv;
+			g = tr_dop_mla_as_gqa(&m);
+			want = attend_all(&g);
 			check(&b, tr_graph_launch(graph, b.stream, &err_));
 			check(&b, tr_stream_sync(b.stream, &err_));
 			bed_same_floats(&b, "a step", step->ctx, want, G_HEAD * G_LAT);
+			free(want);
 		}
 		tr_graph_free(graph);
 		tr_pinned_free(b.dev, host);
@@ -634,6 +755,8 @@ static void experts_have_the_bits_of_the_cpu(void **state)
 	static const char *const names[][3] = {
 		{ "Q4_K", "Q4_K", "Q6_K" }, { "Q4_0", "Q4_0", "Q4_0" }, { "Q2_K", "Q2_K", "Q3_K" },
 		{ "Q5_K", "IQ4_XS", "Q8_0" }, { "MXFP4", "IQ4_NL", "BF16" }, { "F16", "F16", "Q5_1" },
+		{ "IQ2_XXS", "IQ2_XS", "IQ3_S" }, { "IQ1_S", "IQ1_S", "IQ1_M" },
+		{ "IQ2_S", "IQ3_XXS", "IQ2_S" },
 	};
 	uint64_t seed = fresh_seed(8);
 	struct bed b;
@@ -696,6 +819,8 @@ int main(void)
 		cmocka_unit_test(attention_has_the_bits_of_the_cpu_at_every_length),
 		cmocka_unit_test(tokens_of_a_prompt_see_what_is_before_them),
 		cmocka_unit_test(a_prompt_on_chip_has_the_bits_of_the_cpu),
+		cmocka_unit_test(heads_with_keys_of_their_own_have_the_bits_of_the_cpu),
+		cmocka_unit_test(rows_wider_than_kernels_take_are_refused),
 		cmocka_unit_test(a_graph_is_repeated_at_other_positions),
 		cmocka_unit_test(experts_and_weights_are_those_of_the_cpu),
 		cmocka_unit_test(experts_have_the_bits_of_the_cpu),

@@ -39,7 +39,7 @@ may_include() # FOLDER HEADERS
 }
 
 base='base/[a-z_]+\.h'
-quant='model/(quant|quants/(blocks|grids))\.h'
+quant='model/(quant\.h|quants/(blocks\.h|grids\.(h|def)))'
 
 may_include src/base "$base"
 may_include src/model "$base|model/.*"

@@ -28,9 +28,9 @@ every_kernel_is_reported_for_every_architecture()
 		grep -v '^name$')
 	names=$(for t in $types; do echo "tr_matvec_$t" "tr_matmul_$t"; done
 		sed -n 's/^TR_MMA_\(32\|256\)(\([a-z0-9_]*\),.*/tr_mma_\2/p' "$src/k_mma.cuh"
-		for t in f16 f32 q8_0; do echo "tr_mla_score_$t" "tr_mla_weigh_$t" "tr_mla_prefill_$t"; done
+		for t in f16 f32 q8_0; do echo "tr_attend_score_$t" "tr_attend_weigh_$t" "tr_flash_$t"; done
 		sed -n 's/^TR_KERNEL(\([a-z0-9_]*\),.*/\1/p' "$src"/k_*.cuh)
-	test "$(echo "$types" | wc -w)" -eq 16
+	test "$(echo "$types" | wc -w)" -eq 23
 	for arch in $archs; do
 		for name in $names; do
 			grep -q "^$name $arch\$" "$dir/compiled" || { echo "no $name for $arch"; return 1; }
@@ -71,7 +71,7 @@ batches_leave_room_for_12_warps()
 # 256 threads a block: 85 registers leave 3 blocks or, on sm_86, the 2 that shared memory has room for.
 attention_leaves_room_for_2_blocks()
 {
-	at_most 85 "tr_mla_"
+	at_most 85 "tr_(attend|flash)_"
 }
 
 test_that "every kernel is reported for every architecture" \

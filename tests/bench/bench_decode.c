@@ -19,6 +19,9 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/opt.h"
+#include "cuda/device.h"
+#include "engine/engine.h"
+#include "engine/gpu.h"
 
 #include <argp.h>
 #include <jansson.h>
@@ -47,6 +50,8 @@ struct repeat {
 	double burst;			 /* experts that a layer missed, if any */
 	double burst_reader;		 /* bytes per second of as many at once; 0: as above */
 	struct tr_tier_stats dram, disk; /* while decoding */
+	struct tr_tier_stats vram;	 /* the same */
+	struct tr_device_info gpu;	 /* the same, of what counts; zeros without a device */
 	struct device_count device;	 /* the same; zeros: not known */
 	uint64_t busy_ns;		 /* of which with a read in flight */
 	uint64_t prefill_busy_ns;	 /* the same of the prefill */
@@ -86,6 +91,17 @@ static uint64_t busy_ns(const struct bench *b)
 
 	tr_engine_stats(b->engine, &stats);
 	return stats.io_busy_ns;
+}
+
+static struct tr_device_info gpu_info(const struct bench *b)
+{
+	struct tr_device_info info = { 0 };
+	struct tr_gpu *gpu = b->engine->setup.gpu;
+	struct tr_err err;
+
+	if (gpu && tr_device_info(gpu->dev, &info, &err))
+		fprintf(stderr, "bench_decode: %s\n", err.msg);
+	return info;
 }
 
 static void subtract(struct tr_tier_stats *t, const struct tr_tier_stats *before)
@@ -238,7 +254,8 @@ static int timed_part(struct bench *b, struct repeat *r, bool disk, struct tr_er
 {
 	const char *model = b->a->opts.model_path;
 	struct device_count before, after;
-	struct tr_tier_stats dram, nvme;
+	struct tr_tier_stats dram, nvme, vram;
+	struct tr_device_info gpu;
 	double start;
 	int rc = read_plainly(b, r, disk, err);
 	bool counted;
@@ -247,6 +264,8 @@ static int timed_part(struct bench *b, struct repeat *r, bool disk, struct tr_er
 		return rc;
 	dram = tier_stats(b, "dram");
 	nvme = tier_stats(b, "nvme");
+	vram = tier_stats(b, "vram");
+	gpu = gpu_info(b);
 	counted = device_count(model, &before);
 	r->busy_ns = busy_ns(b);
 	start = now();
@@ -258,8 +277,14 @@ static int timed_part(struct bench *b, struct repeat *r, bool disk, struct tr_er
 			after.busy_ns - before.busy_ns };
 	r->dram = tier_stats(b, "dram");
 	r->disk = tier_stats(b, "nvme");
+	r->vram = tier_stats(b, "vram");
+	r->gpu = gpu_info(b);
+	r->gpu.n_wait -= gpu.n_wait;
+	r->gpu.wait_ns -= gpu.wait_ns;
+	r->gpu.copied_bytes -= gpu.copied_bytes;
 	subtract(&r->dram, &dram);
 	subtract(&r->disk, &nvme);
+	subtract(&r->vram, &vram);
 	if (!rc)
 		rc = read_plainly(b, r, disk, err);
 	return rc || !disk ? rc : read_in_bursts(b, r, err);
@@ -311,6 +336,16 @@ static void put_real(json_t *o, const char *key, double v)
 	json_object_set_new(o, key, json_real(v));
 }
 
+/* What the device had to do with the tokens. */
+static void put_gpu(json_t *o, const struct repeat *r, double n)
+{
+	put_int(o, "vram_hits", r->vram.hits);
+	put_int(o, "vram_misses", r->vram.misses);
+	put_real(o, "gpu_waits_per_token", (double)r->gpu.n_wait / n);
+	put_real(o, "gpu_wait_s", (double)r->gpu.wait_ns * 1e-9);
+	put_real(o, "gpu_copied_bytes_per_token", (double)r->gpu.copied_bytes / n);
+}
+
 static json_t *repeat_json(const struct bench *b, const struct repeat *r)
 {
 	double n = (double)b->a->tokens;
@@ -330,6 +365,8 @@ static json_t *repeat_json(const struct bench *b, const struct repeat *r)
 	put_real(o, "device_bytes_per_token", (double)r->device.read_bytes / n);
 	put_real(o, "device_busy", (double)r->device.busy_ns * 1e-9 / r->decode_s);
 	put_real(o, "disk_busy_s", (double)r->busy_ns * 1e-9);
+	if (b->engine->setup.gpu)
+		put_gpu(o, r, n);
 	if (r->busy_ns)
 		put_real(o, "disk_busy_bytes_per_s",
 			(double)r->disk.bytes * 1e9 / (double)r->busy_ns);
@@ -355,6 +392,7 @@ static json_t *report(const struct bench *b, const struct repeat *repeats)
 	json_object_set_new(o, "cpu", json_string(s.cpu));
 	json_object_set_new(o, "io", json_string(s.io_method));
 	json_object_set_new(o, "policy", json_string(s.policy));
+	json_object_set_new(o, "device", json_string(s.device));
 	put_int(o, "threads", s.n_thread);
 	put_int(o, "prefill_tokens", b->a->prefill);
 	put_int(o, "decode_tokens", b->a->tokens);
@@ -388,6 +426,8 @@ enum {
 	KEY_PREDICTOR,
 	KEY_PREFETCH,
 	KEY_IO,
+	KEY_DEVICE,
+	KEY_VRAM,
 	KEY_CPU,
 	KEY_TRACE,
 	KEY_PREFILL,
@@ -405,6 +445,8 @@ static const struct argp_option options[] = {
 	{ "predictor", KEY_PREDICTOR, "NAME", 0, "as of tierra", 1 },
 	{ "prefetch", KEY_PREFETCH, "MODE", 0, "as of tierra", 1 },
 	{ "io", KEY_IO, "METHOD", 0, "as of tierra", 1 },
+	{ "device", KEY_DEVICE, "DEVICE", 0, "as of tierra", 1 },
+	{ "vram", KEY_VRAM, "SIZE", 0, "as of tierra", 1 },
 	{ "cpu", KEY_CPU, "ISA", 0, "as of tierra", 1 },
 	{ "trace", KEY_TRACE, "FILE", 0, "as of tierra", 1 },
 	{ "threads", 't', "N", 0, "as of tierra, and of the memory reader", 1 },
@@ -476,6 +518,12 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		return 0;
 	case KEY_IO:
 		a->opts.io = text;
+		return 0;
+	case KEY_DEVICE:
+		a->opts.device = text;
+		return 0;
+	case KEY_VRAM:
+		a->opts.vram = text;
 		return 0;
 	case KEY_CPU:
 		a->opts.cpu = text;

@@ -5,11 +5,12 @@
  *
  * Measures copies within the device (bytes read and written), then matrix-vector products of MIB of
  * weights (default 256, more than a second-level cache holds) of each type with 7168 columns, and
- * attention of one token in the shape of Kimi K2 (64 heads, latent 512 + 64, F16) behind 4k and 32k
- * positions of one layer. A line each: GB/s read, and its share of what the copy
- * reached. Then products with 512 activations of 4096 rows, and attention of 512 tokens behind 3584
- * positions, with billions of multiplications and additions a second. Best of ROUNDS, wall clock from the first launch to the end of the last. Weights are zero
- * bytes: what is computed does not matter here.
+ * attention of one token of 64 heads behind 4k and 32k positions of one layer, F16: in the shape of
+ * Kimi K2 (latent 512 + 64), and with 8 heads of 128 keys and values. A line each: GB/s read, and its
+ * share of what the copy reached. Then products with 512 activations of 4096 rows, and attention of
+ * 512 tokens behind 3584 positions, with billions of multiplications and additions a second. What
+ * does not fit MIB is left out. Best of ROUNDS, wall clock from the first launch to the end of the
+ * last. Weights are noise in which every float is below 2; activations are zeros.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,29 +97,58 @@ static void bench_matvec(struct bench *b, const struct tr_quant *q)
 	report(b, what, n_row * row_bytes, time_of(b, launch_matvec, &a));
 }
 
-static void launch_mla(struct bench *b, void *ctx)
+static void launch_attention(struct bench *b, void *ctx)
 {
-	check(b, tr_device_mla(b->stream, ctx, &b->err));
+	check(b, tr_device_gqa(b->stream, ctx, &b->err));
 }
 
-static void bench_mla(struct bench *b, uint32_t n_pos)
+/* One token; row_bytes of the cache are read for each position. */
+static void bench_attention(struct bench *b, const char *name, struct tr_dop_gqa a, uint64_t row_bytes)
 {
-	struct tr_dop_mla a = { .type = TR_KV_F16, .pos = n_pos - 1, .n_tok = 1, .n_tok_once = 1,
-		.n_head = 64, .n_lat = 512, .n_rot = 64, .scale = 0.1f, .row_bytes = 1152,
-		.kv = tr_buffer_at(b->weights, 0) };
-	size_t query = (size_t)64 * 576 * 4, ctx = (size_t)64 * 512 * 4;
+	uint32_t n_pos = a.pos + 1;
+	size_t query = (size_t)a.n_head * a.n_key * 4, ctx = (size_t)a.n_head * a.n_value * 4;
 	struct tr_buffer *scratch;
 	char what[64];
 
+	if (n_pos * row_bytes > b->bytes)
+		return;
 	check(b, tr_buffer_new(&scratch, b->dev,
-			query + ctx + 4 * tr_dop_mla_floats(1, 64, 512, n_pos), "scratch", &b->err));
+			query + ctx + 4 * tr_dop_mla_floats(1, a.n_head, a.n_value, n_pos),
+			"scratch", &b->err));
 	a.query = tr_buffer_at(scratch, 0);
 	a.ctx = tr_buffer_at(scratch, query);
 	a.scratch = tr_buffer_at(scratch, query + ctx);
 	check(b, tr_stream_fill(b->stream, tr_buffer_at(scratch, 0), 0, query, &b->err));
-	snprintf(what, sizeof(what), "attention at %u", n_pos);
-	report(b, what, n_pos * a.row_bytes, time_of(b, launch_mla, &a));
+	snprintf(what, sizeof(what), "%s at %u", name, n_pos);
+	report(b, what, n_pos * row_bytes, time_of(b, launch_attention, &a));
 	tr_buffer_free(scratch);
+}
+
+/* Latents, as Kimi K2 has them. */
+static void bench_mla(struct bench *b, uint32_t n_pos)
+{
+	struct tr_dop_mla m = { .type = TR_KV_F16, .pos = n_pos - 1, .n_tok = 1, .n_tok_once = 1,
+		.n_head = 64, .n_lat = 512, .n_rot = 64, .scale = 0.1f, .row_bytes = 1152,
+		.kv = tr_buffer_at(b->weights, 0) };
+
+	bench_attention(b, "attention", tr_dop_mla_as_gqa(&m), m.row_bytes);
+}
+
+/* 8 heads of keys and of values for 64. */
+static void bench_groups(struct bench *b, uint32_t n_pos)
+{
+	enum { N_KV = 8, N = 128 };
+	struct tr_dop_kv_rows keys = { tr_buffer_at(b->weights, 0), N_KV * N * 2, N * 2 };
+	struct tr_dop_kv_rows values = keys;
+	struct tr_dop_gqa a = { .type = TR_KV_F16, .pos = n_pos - 1, .n_tok = 1, .n_tok_once = 1,
+		.n_head = 64, .n_kv_head = N_KV, .n_key = N, .n_value = N, .scale = 0.1f };
+
+	if ((uint64_t)n_pos * N_KV * N * 4 > b->bytes)
+		return;
+	values.at += (uint64_t)n_pos * keys.pos_bytes;
+	a.keys = keys;
+	a.values = values;
+	bench_attention(b, "attention, 8 groups", a, 2 * keys.pos_bytes);
 }
 
 /* n: pairs of a multiplication and an addition */
@@ -179,6 +209,26 @@ static void bench_prefill(struct bench *b)
 	tr_buffer_free(query);
 }
 
+/* Bit 6 is clear in all bytes: in what is read as a float it is the highest of the exponent. */
+static void fill_with_noise(struct bench *b)
+{
+	static uint8_t noise[1 << 20];
+	uint64_t x = 88172645463325252u, at, n;
+
+	for (size_t i = 0; i < sizeof(noise); i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		noise[i] = (uint8_t)(x >> 32) & 0xbf;
+	}
+	for (at = 0; at < b->bytes; at += n) {
+		n = TR_MIN(b->bytes - at, (uint64_t)sizeof(noise));
+		check(b, tr_stream_copy(b->stream, TR_COPY_TO_DEVICE, tr_buffer_at(b->weights, at),
+				noise, n, &b->err));
+	}
+	check(b, tr_stream_sync(b->stream, &b->err));
+}
+
 static void open_bench(struct bench *b, const char *device)
 {
 	/* Activations, one output a row of the narrowest type, scratch of attention at 32k. */
@@ -194,7 +244,7 @@ static void open_bench(struct bench *b, const char *device)
 	check(b, tr_stream_new(&b->stream, b->dev, TR_STREAM_HIGH, &b->err));
 	check(b, tr_buffer_new(&b->weights, b->dev, b->bytes, "weights", &b->err));
 	check(b, tr_buffer_new(&b->room, b->dev, room, "vectors", &b->err));
-	check(b, tr_stream_fill(b->stream, tr_buffer_at(b->weights, 0), 0, b->bytes, &b->err));
+	fill_with_noise(b);
 	check(b, tr_stream_fill(b->stream, tr_buffer_at(b->room, 0), 0, room, &b->err));
 	check(b, tr_device_info(b->dev, &info, &b->err));
 	printf("%s, %.1f GiB\n", info.name, (double)info.mem_bytes / (1 << 30));
@@ -232,9 +282,10 @@ int main(int argc, char **argv)
 	for (id = 0; id < TR_QUANT_ID_END; id++)
 		if ((q = tr_quant_by_id(id)) && tr_device_has_quant((enum tr_quant_id)id))
 			bench_matvec(&b, q);
-	for (id = 4096; id <= 32768; id *= 8)
-		if ((uint64_t)id * 1152 <= b.bytes)
-			bench_mla(&b, id);
+	for (id = 4096; id <= 32768; id *= 8) {
+		bench_mla(&b, id);
+		bench_groups(&b, id);
+	}
 	for (id = 0; id < TR_QUANT_ID_END; id++)
 		if ((q = tr_quant_by_id(id)) && tr_device_has_quant((enum tr_quant_id)id))
 			bench_batch(&b, q);

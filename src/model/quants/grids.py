@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes grids.c: the grids of the IQ1, IQ2 and IQ3 types, from the Python package gguf.
+"""Writes grids.def: the grids of the IQ1, IQ2 and IQ3 types, from the Python package gguf.
 
-    src/model/quants/grids.py > src/model/quants/grids.c
+    src/model/quants/grids.py > src/model/quants/grids.def
 """
 
 import numpy as np
@@ -9,21 +9,15 @@ from gguf import quants
 
 HEAD = """\
 /*
- * grids.c - which values an index stands for. Written by grids.py.
+ * grids.def - which values an index stands for. Written by grids.py.
  *
  * The grids are data of the GGUF format, defined by ggml (https://github.com/ggml-org/ggml):
  * Copyright (c) 2023 Georgi Gerganov, MIT License, whose text is in the file LICENSE.
  *
- * Below an entry is as short as it can be, a code of 2 or 3 bits a value with the first value
- * lowest; the compiler makes it the bytes that grids.h describes.
+ * A table begins with TR_GRID(name, values an entry, entries), and an entry is TR_GRID_8 or
+ * TR_GRID_4(alphabet, e): e is a code of 2 or 3 bits a value, the first value lowest, the place of
+ * that value in the alphabet. Who includes this defines the three, and what an alphabet is.
  */
-#include "model/quants/grids.h"
-
-#define CODE2(e, j) ((e) >> 2 * (j) & 3)
-#define CODE3(e, j) ((e) >> 3 * (j) & 7)
-#define BYTES4(value, e)                                                                           \\
-	((uint32_t)(value(e, 0) | value(e, 1) << 8 | value(e, 2) << 16) | (uint32_t)value(e, 3) << 24)
-#define BYTES8(value, e) (BYTES4(value, e) | (uint64_t)BYTES4(value, (e) >> 8) << 32)
 """
 
 
@@ -42,8 +36,8 @@ def table(name, kind, value):
     n, width = found.shape
     bits = 2 if width == 8 else 3
     packed = (found << (bits * np.arange(width))).sum(axis=1)
-    print(f"\n#define E(e) BYTES{width}({value}, e)")
-    print(f"_Alignas(64) const uint{8 * width}_t tr_{name}_grid[{n}] = {{")
+    print(f"\n#define E(e) TR_GRID_{width}({value}, e)")
+    print(f"TR_GRID({name}, {width}, {n}) = {{")
     for row in packed.reshape(-1, 8):
         print("\t" + " ".join(f"E(0x{e:04x})," for e in row))
     print("};\n#undef E")
@@ -51,19 +45,11 @@ def table(name, kind, value):
 
 def main():
     print(HEAD, end="")
-    print("\n/* 8, 25, 43 */")
-    print("#define IQ2(e, j) (8 + 17 * CODE2(e, j) + (CODE2(e, j) >> 1))")
     table("iq2_xxs", quants.IQ2_XXS, "IQ2")
     table("iq2_xs", quants.IQ2_XS, "IQ2")
     table("iq2_s", quants.IQ2_S, "IQ2")
-    print("\n/* 4, 12 to 52, 62 */")
-    print("#define IQ3_XXS(e, j) (4 + 8 * CODE3(e, j) + 2 * (CODE3(e, j) == 7))")
     table("iq3_xxs", quants.IQ3_XXS, "IQ3_XXS")
-    print("\n/* 1, 3 to 15 */")
-    print("#define IQ3_S(e, j) (1 + 2 * CODE3(e, j))")
     table("iq3_s", quants.IQ3_S, "IQ3_S")
-    print("\n/* 0, 8, 16 for -1, 0, 1 */")
-    print("#define IQ1(e, j) (8 * CODE2(e, j))")
     table("iq1", quants.IQ1_S, "IQ1")
 
 

@@ -1,23 +1,25 @@
 /*
- * k_mla_prefill.cuh - attention of the many tokens of a prompt; scores stay on chip.
+ * k_attend_prefill.cuh - attention of the many tokens of a prompt; scores stay on chip.
  *
- * A block of threads takes TR_FLASH_QUERIES neighbouring (token, head) pairs; all of them read the
- * same rows. Weights of the canonical order (engine/mla.c) are exp(s - max of all positions), so
- * sums cannot be begun with the maximum of what has been seen and corrected later: that rounds
- * otherwise. Instead there are two passes. The first computes scores and keeps only maxima; it goes
- * from the last chunk of positions to the first, whose scores are then still there. The second
- * computes the others once more, turns them into weights, and mixes latents. That is half as much
- * arithmetic again as with corrections, and nothing of the size of scores in memory.
+ * A block of threads takes TR_FLASH_QUERIES neighbouring (token, head) pairs of a group of heads
+ * that share rows, with latents all of them. Weights of the canonical order (engine/mla.c) are
+ * exp(s - max of all positions), so sums cannot be begun with the maximum of what has been seen and
+ * corrected later: that rounds otherwise. Instead there are two passes. The first computes scores
+ * and keeps only maxima; it goes from the last chunk of positions to the first, whose scores are
+ * then still there. The second computes the others once more, turns them into weights, and mixes
+ * values. That is half as much arithmetic again as with corrections, and nothing of the size of
+ * scores in memory.
  *
  *   scores   half a warp has 4 queries and 4 positions, a lane of the canonical sum each thread
- *   mix      a thread has TR_FLASH_COLUMNS latent values of all queries, positions ascending
+ *   mix      a thread has TR_FLASH_COLUMNS values of the row for all queries, positions ascending
  *
- * The sums are of floats in a fixed order, which tensor cores do not keep.
+ * Rows of fewer values than TR_FLASH_COLUMNS * TR_FLASH_THREADS leave threads without work in the
+ * mix. The sums are of floats in a fixed order, which tensor cores do not keep.
  */
-#ifndef TR_CUDA_K_MLA_PREFILL_CUH
-#define TR_CUDA_K_MLA_PREFILL_CUH
+#ifndef TR_CUDA_K_ATTEND_PREFILL_CUH
+#define TR_CUDA_K_ATTEND_PREFILL_CUH
 
-#include "cuda/k_mla.cuh"
+#include "cuda/k_attend.cuh"
 
 #define TR_FLASH_THREADS 256
 #define TR_FLASH_QUERIES 8
@@ -32,12 +34,16 @@ struct tr_flash_room {
 	float weight[TR_DOP_MLA_CHUNK * TR_FLASH_QUERIES]; /* first scores; [position][query] */
 	float best[TR_FLASH_QUERIES * 2 * TR_FLASH_HALF_WARPS];
 	float factor[TR_FLASH_QUERIES]; /* 1 / sum */
+	uint32_t reach[TR_FLASH_QUERIES]; /* positions that the query sees */
+	uint32_t row[TR_FLASH_QUERIES];	  /* of the query in queries and ctx */
 };
 
 struct tr_flash {
-	const struct tr_dop_mla_prefill *m;
+	const struct tr_dop_gqa *m;
 	struct tr_flash_room *room;
-	uint32_t first, n; /* queries, token * n_head + head */
+	const uint8_t *keys, *values; /* of the group */
+	uint32_t n_group;	      /* heads */
+	uint32_t first, n; /* queries of the group, token * n_group + head */
 	uint32_t low, high; /* positions that all of them reach, and that one of them does */
 };
 
@@ -47,33 +53,43 @@ TR_DEV uint32_t tr_flash_query(const struct tr_flash *f, uint32_t i)
 	return f->first + TR_MIN(i, f->n - 1);
 }
 
-TR_DEV uint32_t tr_flash_reach(const struct tr_flash *f, uint32_t i)
+TR_DEV uint32_t tr_flash_sees(const struct tr_flash *f, uint32_t i)
 {
-	return f->m->pos + tr_flash_query(f, i) / f->m->n_head + 1;
+	return f->m->pos + tr_flash_query(f, i) / f->n_group + 1;
 }
 
 /* The last queries have the most to do and go first. */
-TR_DEV struct tr_flash tr_flash(const struct tr_dop_mla_prefill *m, struct tr_flash_room *room)
+TR_DEV struct tr_flash tr_flash(const struct tr_dop_gqa *m, struct tr_flash_room *room)
 {
-	uint32_t n_query = m->n_tok * m->n_head;
+	uint32_t n_group = m->n_head / m->n_kv_head, n_query = m->n_tok * n_group;
 	uint32_t n_tile = (n_query + TR_FLASH_QUERIES - 1) / TR_FLASH_QUERIES;
-	struct tr_flash f = { m, room, (n_tile - 1 - tr_block_x) * TR_FLASH_QUERIES, 0, 0, 0 };
+	struct tr_flash f = { m, room, tr_attend_row(&m->keys, tr_block_y, 0),
+		tr_attend_row(&m->values, tr_block_y, 0), n_group,
+		(n_tile - 1 - tr_block_x) * TR_FLASH_QUERIES, 0, 0, 0 };
 
 	f.n = TR_MIN(n_query - f.first, (uint32_t)TR_FLASH_QUERIES);
-	f.low = tr_flash_reach(&f, 0);
-	f.high = tr_flash_reach(&f, f.n - 1);
+	f.low = tr_flash_sees(&f, 0);
+	f.high = tr_flash_sees(&f, f.n - 1);
 	return f;
 }
 
+/* Threads meet before anything of this is read. */
 TR_DEV void tr_flash_load(const struct tr_flash *f)
 {
-	uint32_t n = f->m->n_lat + f->m->n_rot;
+	uint32_t n = f->m->n_key;
 
 	for (uint32_t q = 0; q < TR_FLASH_QUERIES; q++) {
-		const float *from = f->m->query + (size_t)tr_flash_query(f, q) * n;
+		uint32_t query = tr_flash_query(f, q);
+		uint32_t row = query / f->n_group * f->m->n_head + tr_block_y * f->n_group +
+			query % f->n_group;
 
+		if (tr_thread == q) {
+			f->room->reach[q] = tr_flash_sees(f, q);
+			f->room->row[q] = row;
+		}
 		for (uint32_t i = tr_thread; i < n; i += TR_FLASH_THREADS)
-			f->room->query[q * TR_FLASH_STRIDE + i] = from[i];
+			f->room->query[q * TR_FLASH_STRIDE + i] =
+				f->m->query[(size_t)row * n + i];
 	}
 }
 
@@ -99,14 +115,14 @@ TR_DEV uint32_t tr_flash_own_query(void)
 /* The score of the thread's query and of position at + thread mod 4. */
 TR_DEV float tr_flash_score(const struct tr_flash *f, const int type, uint32_t at, uint32_t last)
 {
-	uint32_t n = f->m->n_lat + f->m->n_rot, lane = tr_thread % TR_LANES;
+	uint32_t n = f->m->n_key, lane = tr_thread % TR_LANES;
 	const float *query = f->room->query + tr_thread / TR_LANES % 2 * 4 * TR_FLASH_STRIDE;
 	const uint8_t *row[4];
 	float sum[16] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 };
 
 	TR_UNROLL
 	for (uint32_t r = 0; r < 4; r++)
-		row[r] = f->m->kv + (size_t)TR_MIN(at + r, last) * f->m->row_bytes;
+		row[r] = f->keys + TR_MIN(at + r, last) * f->m->keys.pos_bytes;
 	for (uint32_t i = lane; i < n; i += TR_LANES) {
 		float w[4];
 
@@ -127,7 +143,7 @@ TR_DEV float tr_flash_score(const struct tr_flash *f, const int type, uint32_t a
 /* Scores of the chunk from begin on; returns the greatest of the thread's query, or max. */
 TR_DEV float tr_flash_scores(const struct tr_flash *f, const int type, uint32_t begin, float max)
 {
-	uint32_t q = tr_flash_own_query(), reach = tr_flash_reach(f, q);
+	uint32_t q = tr_flash_own_query(), reach = f->room->reach[q];
 	uint32_t n = TR_MIN(f->high - begin, (uint32_t)TR_DOP_MLA_CHUNK);
 
 	/* As many rounds for all: shuffles need whole warps. */
@@ -137,7 +153,7 @@ TR_DEV float tr_flash_scores(const struct tr_flash *f, const int type, uint32_t 
 
 		f->room->weight[own * TR_FLASH_QUERIES + q] = s;
 		if (begin + own < reach)
-			max = tr_mla_max(max, s);
+			max = tr_attend_max(max, s);
 	}
 	return max;
 }
@@ -152,14 +168,14 @@ TR_DEV float tr_flash_max(const struct tr_flash *f, float max)
 	tr_sync();
 	max = -INFINITY;
 	for (part = 0; part < n_part; part++)
-		max = tr_mla_max(max, f->room->best[tr_thread % TR_FLASH_QUERIES * n_part + part]);
+		max = tr_attend_max(max, f->room->best[tr_thread % TR_FLASH_QUERIES * n_part + part]);
 	return max + 0.0f;
 }
 
 /* Scores of a chunk become weights, 0 behind what a query reaches. */
 TR_DEV void tr_flash_weigh(const struct tr_flash *f, uint32_t begin, float max)
 {
-	uint32_t reach = tr_flash_reach(f, tr_thread % TR_FLASH_QUERIES);
+	uint32_t reach = f->room->reach[tr_thread % TR_FLASH_QUERIES];
 
 	for (uint32_t i = tr_thread; i < TR_DOP_MLA_CHUNK * TR_FLASH_QUERIES;
 		i += TR_FLASH_THREADS) {
@@ -173,7 +189,7 @@ TR_DEV void tr_flash_weigh(const struct tr_flash *f, uint32_t begin, float max)
 /* Adds the canonical sum of a chunk's weights; half a warp has a query. */
 TR_DEV float tr_flash_add(const struct tr_flash *f, uint32_t begin, float sum)
 {
-	uint32_t q = tr_thread / TR_LANES, reach = tr_flash_reach(f, q), i;
+	uint32_t q = tr_thread / TR_LANES, reach = f->room->reach[q], i;
 	uint32_t end = reach < begin ? 0 : TR_MIN(reach - begin, (uint32_t)TR_DOP_MLA_CHUNK);
 	float lane = 0;
 
@@ -189,7 +205,7 @@ TR_DEV float tr_flash_add(const struct tr_flash *f, uint32_t begin, float sum)
 TR_DEV void tr_flash_step(float *mix, const struct tr_flash *f, const int type, uint32_t begin,
 	uint32_t i, const uint32_t *column, const bool all)
 {
-	const uint8_t *row = f->m->kv + (size_t)(begin + i) * f->m->row_bytes;
+	const uint8_t *row = f->values + (begin + i) * f->m->values.pos_bytes;
 	const float *weight = f->room->weight + i * TR_FLASH_QUERIES;
 	float x[TR_FLASH_COLUMNS];
 
@@ -200,7 +216,7 @@ TR_DEV void tr_flash_step(float *mix, const struct tr_flash *f, const int type, 
 	for (int k = 0; k < TR_FLASH_QUERIES * TR_FLASH_COLUMNS; k++) {
 		uint32_t q = (uint32_t)k / TR_FLASH_COLUMNS;
 
-		if (all || begin + i < tr_flash_reach(f, q))
+		if (all || begin + i < f->room->reach[q])
 			mix[k] = tr_fmaf(weight[q], x[k % TR_FLASH_COLUMNS], mix[k]);
 	}
 }
@@ -214,7 +230,7 @@ TR_DEV void tr_flash_store(const struct tr_flash *f, const float *mix, uint32_t 
 	TR_UNROLL
 	for (int k = 0; k < TR_FLASH_QUERIES * TR_FLASH_COLUMNS; k++) {
 		uint32_t q = (uint32_t)k / TR_FLASH_COLUMNS, c = (uint32_t)k % TR_FLASH_COLUMNS;
-		float *ctx = f->m->ctx + (size_t)tr_flash_query(f, q) * f->m->n_lat + column[c];
+		float *ctx = f->m->ctx + (size_t)f->room->row[q] * f->m->n_value + column[c];
 		float sum;
 
 		if (q >= f->n || (c && column[c] == column[0]))
@@ -229,7 +245,7 @@ TR_DEV void tr_flash_mix(const struct tr_flash *f, const int type, uint32_t begi
 	uint32_t n_all = f->low < begin ? 0 : TR_MIN(f->low - begin, (uint32_t)TR_DOP_MLA_CHUNK);
 	uint32_t n = TR_MIN(f->high - begin, (uint32_t)TR_DOP_MLA_CHUNK), first, i;
 
-	for (first = tr_thread; first < f->m->n_lat; first += TR_FLASH_COLUMNS * TR_FLASH_THREADS) {
+	for (first = tr_thread; first < f->m->n_value; first += TR_FLASH_COLUMNS * TR_FLASH_THREADS) {
 		float mix[TR_FLASH_QUERIES * TR_FLASH_COLUMNS];
 		uint32_t column[TR_FLASH_COLUMNS];
 
@@ -237,7 +253,7 @@ TR_DEV void tr_flash_mix(const struct tr_flash *f, const int type, uint32_t begi
 		for (uint32_t c = 0; c < TR_FLASH_COLUMNS; c++) {
 			uint32_t at = first + c * TR_FLASH_THREADS;
 
-			column[c] = at < f->m->n_lat ? at : first;
+			column[c] = at < f->m->n_value ? at : first;
 		}
 		TR_UNROLL
 		for (int k = 0; k < TR_FLASH_QUERIES * TR_FLASH_COLUMNS; k++)
@@ -278,7 +294,7 @@ TR_DEV void tr_flash_attend(const struct tr_flash *f, const int type)
 }
 
 #define TR_FLASH_KERNEL(name, type)                                                                \
-	TR_KERNEL(tr_mla_prefill_##name, tr_dop_mla_prefill, TR_FLASH_THREADS)                     \
+	TR_KERNEL(tr_flash_##name, tr_dop_gqa, TR_FLASH_THREADS)                     \
 	{                                                                                          \
 		TR_SHARED TR_ALIGN16 struct tr_flash_room room;                                    \
 		struct tr_flash f = tr_flash(&a, &room);                                           \
@@ -288,13 +304,20 @@ TR_DEV void tr_flash_attend(const struct tr_flash *f, const int type)
 
 TR_KV_TYPES(TR_FLASH_KERNEL)
 
+static inline void tr_launch_flash(tr_launch_stream stream, const struct tr_dop_gqa *m)
+{
+	uint32_t n_query = m->n_tok * (m->n_head / m->n_kv_head);
+	uint32_t n_tile = (n_query + TR_FLASH_QUERIES - 1) / TR_FLASH_QUERIES;
+
+	TR_KV_LAUNCH(m->type, tr_flash, TR_FLASH_THREADS, n_tile, m->n_kv_head, stream, m);
+}
+
 static inline void tr_launch_mla_prefill(tr_launch_stream stream,
 	const struct tr_dop_mla_prefill *m)
 {
-	uint32_t n_query = m->n_tok * m->n_head;
-	uint32_t n_tile = (n_query + TR_FLASH_QUERIES - 1) / TR_FLASH_QUERIES;
+	struct tr_dop_gqa g = tr_dop_mla_prefill_as_gqa(m);
 
-	TR_KV_LAUNCH(m->type, tr_mla_prefill, TR_FLASH_THREADS, n_tile, 1, stream, m);
+	tr_launch_flash(stream, &g);
 }
 
 #endif
