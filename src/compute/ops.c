@@ -4,10 +4,12 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Bytes of weights of a task. A kernel starts each task with cold prefetchers: decoding a Kimi-shaped
- * model ran at 104 tokens/s with 16 KiB, 120 with 64, 123 with 128 and 125 with 256 (2 threads,
- * Sapphire Rapids, medians of one run each). Small matrices take smaller tasks so that every thread
- * gets some, down to the size that streams from memory in the time it takes to hand a task out. */
+/* Bytes of weights of a task. Tasks of a worker follow one another in memory (share.h), but each costs a
+ * call and one taken from another worker begins with cold prefetchers: while none were consecutive,
+ * decoding a Kimi-shaped model ran at 104 tokens/s with 16 KiB, 120 with 64, 123 with 128 and 125 with
+ * 256 (2 threads, Sapphire Rapids, medians of one run each). Small matrices take smaller tasks so that
+ * every thread gets some, down to the size that streams from memory in the time it takes to hand a task
+ * out. */
 #define TASK_BYTES_MAX (256u << 10)
 #define TASK_BYTES_MIN (16u << 10)
 #define TASKS_PER_THREAD 4
