@@ -45,6 +45,9 @@ struct tr_device_info {
 	uint64_t copied_bytes;	/* between host and device so far; queued ones not counted */
 	uint64_t modelled_ns;	/* host,bw=: what these copies have to take */
 	uint64_t n_wait;	/* times that the host waited for a stream or an event */
+	uint64_t n_queued;	/* calls that queued something, a graph being one of them */
+	uint64_t n_copy;	/* copies between host and device in these calls, and in their graphs */
+	uint64_t n_made;	/* blocks of memory, streams, events and graphs */
 };
 
 int tr_device_info(struct tr_device *dev, struct tr_device_info *info, struct tr_err *err);
