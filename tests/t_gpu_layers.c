@@ -325,6 +325,57 @@ static void the_context_ends_where_it_does_without(void **state)
 	tr_engine_close(e);
 }
 
+/* --- attention -------------------------------------------------------------------------------- */
+
+/* Name of the at-th operation of an engine that is opened and fed n tokens; "" when there are fewer. */
+static void name_operation(char *name, size_t cap, unsigned at, unsigned n_batch, size_t n)
+{
+	struct tr_engine_opts opts = demo("host", "0%", n_batch);
+	int32_t prompt[N_PROMPT];
+	char device[64], *begin;
+	struct tr_engine *e;
+	struct tr_session *s;
+
+	snprintf(device, sizeof(device), "host,fail=%u", at);
+	opts.device = device;
+	e = open_engine(&opts);
+	s = open_session(e);
+	make_prompt(prompt, n, 1);
+	name[0] = '\0';
+	if (tr_session_feed(s, prompt, n, &err)) {
+		begin = strchr(strstr(err.msg, "operation "), '(') + 1;
+		snprintf(name, cap, "%.*s", (int)strcspn(begin, ")"), begin);
+	}
+	tr_session_free(s);
+	tr_engine_close(e);
+}
+
+/* A prompt of 300 goes by slices of 128; the demo model has 8 heads, so 64 tokens are 512 pairs. */
+static void many_tokens_attend_by_the_operation_for_prompts_and_few_by_the_other(void **state)
+{
+	static const struct {
+		unsigned n_batch;
+		unsigned n_prefill, n_mla; /* of the first layer */
+	} cases[] = { { 512, 2, 1 }, { 64, 1, 0 }, { 63, 0, 1 } };
+
+	(void)state;
+	for (size_t i = 0; i < TR_ARRAY_LEN(cases); i++) {
+		size_t n = TR_MIN(cases[i].n_batch, (unsigned)N_PROMPT);
+		unsigned n_prefill = 0, n_mla = 0;
+		char name[32] = "";
+
+		for (unsigned at = N_LOAD + 1; n_prefill + n_mla < cases[i].n_prefill + cases[i].n_mla;
+			at++) {
+			name_operation(name, sizeof(name), at, cases[i].n_batch, n);
+			assert_true(name[0]);
+			n_prefill += !strcmp(name, "mla_prefill");
+			n_mla += !strcmp(name, "mla");
+		}
+		assert_int_equal(n_prefill, cases[i].n_prefill);
+		assert_int_equal(n_mla, cases[i].n_mla);
+	}
+}
+
 /* --- memory ----------------------------------------------------------------------------------- */
 
 /* Pages of the tensor's bytes that the process has, of all that lie whole within it. */
@@ -365,6 +416,33 @@ static void memory_keeps_no_copy_unless_the_run_may_go_on_without_the_device(voi
 		assert_int_equal(n, all);
 		tr_engine_close(e);
 	}
+}
+
+static uint64_t scratch_of(unsigned n_batch)
+{
+	struct tr_engine_opts opts = demo("host", NULL, n_batch);
+	struct tr_setup s;
+	uint64_t bytes;
+
+	opts.n_ctx = 1024;
+	if (tr_setup_open(&s, &opts, &err))
+		fail_msg("%s", err.msg);
+	bytes = s.place.scratch_bytes;
+	assert_true(bytes > 0);
+	tr_setup_close(&s);
+	return bytes;
+}
+
+/* Residual stream, inputs and shared experts of a chunk, and little else, are there for all tokens. */
+static void scratch_is_for_a_slice_but_for_three_rows_a_token(void **state)
+{
+	const uint64_t row = 256 * sizeof(float);
+
+	(void)state;
+	assert_true(scratch_of(128) - scratch_of(64) > 64 * 8 * row);
+	assert_true(scratch_of(1024) - scratch_of(128) > 896 * 3 * row);
+	assert_true(scratch_of(1024) - scratch_of(128) < 896 * 7 * row / 2);
+	assert_true(scratch_of(1024) < 8 << 20);
 }
 
 /* --- waits ------------------------------------------------------------------------------------ */
@@ -496,6 +574,9 @@ int main(void)
 		cmocka_unit_test(any_part_of_the_layers_gives_the_same_bits),
 		cmocka_unit_test(sessions_that_take_turns_keep_their_own_rows),
 		cmocka_unit_test(the_context_ends_where_it_does_without),
+		cmocka_unit_test(
+			many_tokens_attend_by_the_operation_for_prompts_and_few_by_the_other),
+		cmocka_unit_test(scratch_is_for_a_slice_but_for_three_rows_a_token),
 		cmocka_unit_test(
 			memory_keeps_no_copy_unless_the_run_may_go_on_without_the_device),
 		cmocka_unit_test(the_host_waits_once_a_layer_with_experts),

@@ -11,15 +11,36 @@ struct ds2_gpu_layer {
 	struct tr_weight gate, up, down;
 };
 
-/* Rows of n_tok_max tokens on the device, of n_group where said. Floats lie stride(width) apart. */
+/* (token, head) pairs from which on blocks of threads that have whole pairs keep a device busy
+ * (tr_dop_mla_prefill). Of fewer, each is split by positions. An RTX 3060 has room for 56 such blocks at a
+ * time, of 8 pairs; not measured. */
+#define DS2_GPU_PREFILL_PAIRS 512
+
+/*
+ * How the tokens of a chunk are taken. Only what must outlive a step has rows for all of them; the rest
+ * is for a slice, which goes through all steps between two waits of the host before the next one
+ * begins. Within it tokens attend in groups, the fewer the larger queries are.
+ */
+struct ds2_gpu_cut {
+	uint32_t n_slice, n_group;
+	uint32_t n_once; /* tokens whose scores have room, where these are kept (tr_dop_mla) */
+};
+
+/* Room on the device. Floats lie stride(width) apart. */
 struct ds2_gpu_room {
+	/* Of n_tok_max tokens. */
 	uint8_t *in;   /* what a chunk begins with: table of rotations, residual stream */
 	uint8_t *back; /* what the host gets of a layer: ids, weights, normalised input, and for who
 			* foresees logits of the router and residual stream */
-	float *branch, *shared, *qa, *q, *kv, *o, *gate, *up, *router, *logits;
+	float *shared;
+	/* Of n_slice. */
+	float *branch, *qa, *q, *kv, *o, *gate, *up, *router;
 	uint8_t *act[TR_N_ACT_KIND];
+	/* Of n_group. */
 	float *query, *ctx; /* [n_group][n_head][..] */
-	float *mla;
+	/* Of one. */
+	float *logits;
+	float *mla; /* of n_once */
 	uint64_t bytes; /* of all */
 };
 
@@ -33,7 +54,7 @@ struct ds2_gpu_pinned {
 struct ds2_gpu {
 	const struct ds2 *d;
 	struct tr_arch_gpu_cfg cfg;
-	uint32_t n_group; /* tokens that attend at a time */
+	struct ds2_gpu_cut cut;
 	struct tr_buffer *weights, *scratch;
 	struct ds2_gpu_layer *layers;
 	struct ds2_gpu_layer head; /* attn_norm and out */
@@ -42,7 +63,9 @@ struct ds2_gpu {
 	struct tr_event *ready; /* the block for the host is there */
 
 	/* The chunk in work. */
-	bool has_h; /* the residual stream is on the device */
+	bool has_h; /* the residual stream is on the device, but for what is to be joined: */
+	bool has_branch; /* pinned.branch, where the host left it; */
+	bool has_shared; /* room.shared besides */
 	float *h;
 	const float *rope;
 	const float *acts_x; /* what room.act was made of */
