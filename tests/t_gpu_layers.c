@@ -309,6 +309,41 @@ static void sessions_that_take_turns_keep_their_own_rows(void **state)
 	}
 }
 
+/* One is decoded behind where graphs for few positions end, the other before it. */
+static void sessions_at_positions_far_apart_are_decoded_in_turns(void **state)
+{
+	static const size_t n_prompt[2] = { 250, 5 };
+	struct result *r[2][2];
+
+	(void)state;
+	for (int k = 0; k < 2; k++) {
+		struct tr_engine_opts opts = demo(k ? tested_device() : "none", NULL, 512);
+		struct tr_engine *e = open_engine(&opts);
+		struct tr_session *s[2];
+		int32_t prompt[2][N_PROMPT];
+
+		for (unsigned i = 0; i < 2; i++) {
+			s[i] = open_session(e);
+			r[k][i] = calloc(1, sizeof(*r[k][i]));
+			make_prompt(prompt[i], N_PROMPT, 100 * i);
+			feed(s[i], prompt[i], n_prompt[i]);
+		}
+		for (size_t t = 0; t < 12; t++)
+			for (unsigned i = 0; i < 2; i++) {
+				feed(s[i], prompt[i] + n_prompt[i] + t, 1);
+				keep(r[k][i], t % (1 + N_GEN), e, s[i]);
+			}
+		for (unsigned i = 0; i < 2; i++)
+			tr_session_free(s[i]);
+		tr_engine_close(e);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		assert_memory_equal(r[0][i], r[1][i], sizeof(*r[0][i]));
+		free(r[0][i]);
+		free(r[1][i]);
+	}
+}
+
 static void the_context_ends_where_it_does_without(void **state)
 {
 	struct tr_engine_opts opts = demo(tested_device(), NULL, 512);
@@ -445,14 +480,30 @@ static void scratch_is_for_a_slice_but_for_three_rows_a_token(void **state)
 	assert_true(scratch_of(1024) < 8 << 20);
 }
 
-/* --- waits ------------------------------------------------------------------------------------ */
+/* --- what a token takes of the device --------------------------------------------------------- */
 
-static uint64_t n_wait(struct tr_engine *e)
+static struct tr_device_info info_of(struct tr_engine *e)
 {
 	struct tr_device_info info;
 
 	assert_int_equal(tr_device_info(e->setup.gpu->dev, &info, &err), 0);
-	return info.n_wait;
+	return info;
+}
+
+/* What feeding takes. */
+struct taken {
+	int64_t n_wait, n_queued, n_copy, n_made;
+};
+
+static struct taken feed_and_count(
+	struct tr_engine *e, struct tr_session *s, const int32_t *ids, size_t n)
+{
+	struct tr_device_info a = info_of(e), b;
+
+	feed(s, ids, n);
+	b = info_of(e);
+	return (struct taken){ (int64_t)(b.n_wait - a.n_wait), (int64_t)(b.n_queued - a.n_queued),
+		(int64_t)(b.n_copy - a.n_copy), (int64_t)(b.n_made - a.n_made) };
 }
 
 static void the_host_waits_once_a_layer_with_experts(void **state)
@@ -465,14 +516,66 @@ static void the_host_waits_once_a_layer_with_experts(void **state)
 
 	(void)state;
 	make_prompt(prompt, TR_ARRAY_LEN(prompt), 1);
-	for (size_t i = 0; i < TR_ARRAY_LEN(n_tok); i++) {
-		uint64_t before = n_wait(e);
+	for (size_t i = 0; i < TR_ARRAY_LEN(n_tok); i++) /* And for the logits, and at the end. */
+		assert_int_equal(feed_and_count(e, s, prompt, n_tok[i]).n_wait,
+			N_LAYER - N_DENSE + 2);
+	tr_session_free(s);
+	tr_engine_close(e);
+}
 
-		feed(s, prompt, n_tok[i]);
-		/* And for the logits, and at the end. */
-		assert_int_equal(n_wait(e) - before, N_LAYER - N_DENSE + 2);
+/* Two graphs a layer and one for the head, an event where the host waits. One by one, what they hold are
+ * 191 calls. */
+static void a_decoded_token_is_queued_by_three_calls_a_layer_and_makes_nothing(void **state)
+{
+	enum { N_MOE = N_LAYER - N_DENSE };
+	struct tr_engine_opts opts = demo(tested_device(), "0%", 512);
+	struct tr_engine *e = open_engine(&opts);
+	struct tr_session *s = open_session(e), *other = open_session(e);
+	const int n_graph = 2 * N_LAYER + 1;
+	int32_t prompt[40];
+	struct taken t;
+
+	(void)state;
+	make_prompt(prompt, TR_ARRAY_LEN(prompt), 1);
+	t = feed_and_count(e, s, prompt, 2);
+	assert_int_equal(t.n_made, 0);
+	assert_true(t.n_queued > 150);
+	for (int i = 0; i < 40; i++) {
+		t = feed_and_count(e, s, prompt + i, 1);
+		assert_int_equal(t.n_queued, n_graph + N_MOE);
+		assert_int_equal(t.n_made, i ? 0 : n_graph);
+		/* In and out of the device once, a layer's experts out and in, as one by one. */
+		assert_int_equal(t.n_copy, 2 + 2 * N_MOE);
+	}
+	/* Graphs are not a session's. */
+	assert_int_equal(feed_and_count(e, other, prompt, 1).n_made, 0);
+	tr_session_free(s);
+	tr_session_free(other);
+	tr_engine_close(e);
+}
+
+/* A graph of attention is for positions before 256, 1024 and so on. */
+static void graphs_of_attention_are_made_anew_where_positions_outgrow_them_and_kept(void **state)
+{
+	struct tr_engine_opts opts = demo(tested_device(), "0%", 512);
+	struct tr_engine *e = open_engine(&opts);
+	struct tr_session *s = open_session(e), *other = open_session(e);
+	int32_t prompt[N_PROMPT];
+	struct taken t;
+
+	(void)state;
+	make_prompt(prompt, N_PROMPT, 1);
+	feed(s, prompt, 253);
+	for (int i = 253; i < 260; i++) {
+		t = feed_and_count(e, s, prompt + i, 1);
+		assert_int_equal(t.n_made, i == 253 ? 2 * N_LAYER + 1 : i == 256 ? N_LAYER : 0);
+	}
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(feed_and_count(e, other, prompt + i, 1).n_made, 0);
+		assert_int_equal(feed_and_count(e, s, prompt + i, 1).n_made, 0);
 	}
 	tr_session_free(s);
+	tr_session_free(other);
 	tr_engine_close(e);
 }
 
@@ -481,7 +584,7 @@ static void the_host_waits_once_a_layer_with_experts(void **state)
 static void a_device_lost_anywhere_is_an_error_and_no_more(void **state)
 {
 	int32_t prompt[20];
-	unsigned n_open = 0, n_feed = 0;
+	unsigned n_open = 0, n_feed = 0, n_decode = 0;
 
 	(void)state;
 	make_prompt(prompt, TR_ARRAY_LEN(prompt), 1);
@@ -510,12 +613,22 @@ static void a_device_lost_anywhere_is_an_error_and_no_more(void **state)
 			assert_int_equal(tr_session_feed(s, prompt, 1, &err), TR_E_IO);
 			n_feed++;
 		}
+		for (int i = 0; i < 3 && !rc; i++) { /* the first notes the graphs */
+			rc = tr_session_feed(s, prompt, 1, &err);
+			if (!rc)
+				continue;
+			assert_int_equal(rc, TR_E_IO);
+			assert_err_has(&err, "the device is lost");
+			assert_int_equal(tr_session_n_past(s), 20 + i);
+			assert_int_equal(tr_session_feed(s, prompt, 1, &err), TR_E_IO);
+			n_decode++;
+		}
 		tr_session_free(s);
 		tr_engine_close(e);
 		if (!rc)
 			break;
 	}
-	assert_true(n_open > 2 && n_feed > 5);
+	assert_true(n_open > 2 && n_feed > 5 && n_decode > 5);
 }
 
 /* Feeds as run() does, with the prompt in two parts and a second session that takes turns. */
@@ -573,6 +686,7 @@ int main(void)
 		cmocka_unit_test(a_device_gives_the_bits_of_the_cpu),
 		cmocka_unit_test(any_part_of_the_layers_gives_the_same_bits),
 		cmocka_unit_test(sessions_that_take_turns_keep_their_own_rows),
+		cmocka_unit_test(sessions_at_positions_far_apart_are_decoded_in_turns),
 		cmocka_unit_test(the_context_ends_where_it_does_without),
 		cmocka_unit_test(
 			many_tokens_attend_by_the_operation_for_prompts_and_few_by_the_other),
@@ -580,6 +694,10 @@ int main(void)
 		cmocka_unit_test(
 			memory_keeps_no_copy_unless_the_run_may_go_on_without_the_device),
 		cmocka_unit_test(the_host_waits_once_a_layer_with_experts),
+		cmocka_unit_test(
+			a_decoded_token_is_queued_by_three_calls_a_layer_and_makes_nothing),
+		cmocka_unit_test(
+			graphs_of_attention_are_made_anew_where_positions_outgrow_them_and_kept),
 		cmocka_unit_test(a_device_lost_anywhere_is_an_error_and_no_more),
 		cmocka_unit_test(a_run_goes_on_by_the_cpu_with_the_same_bits),
 	};

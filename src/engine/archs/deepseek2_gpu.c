@@ -123,7 +123,8 @@ struct ds2_gpu_in ds2_gpu_in(const struct ds2 *d, size_t n_tok)
 {
 	struct ds2_gpu_in in = { 0 };
 
-	in.h = cut(n_tok * d->mla.n_rot * sizeof(float));
+	in.pos = n_tok * d->mla.n_rot * sizeof(float);
+	in.h = cut(in.pos + sizeof(uint32_t));
 	in.bytes = in.h + rows_bytes(n_tok, d->info.n_embd);
 	return in;
 }
@@ -415,12 +416,22 @@ static int make_room(struct ds2_gpu *g, struct tr_err *err)
 	return rc ? rc : tr_event_new(&g->ready, g->cfg.gpu->dev, err);
 }
 
+static void free_graphs(struct ds2_gpu *g)
+{
+	for (uint32_t l = 0; g->graphs && l <= g->d->info.n_layer; l++)
+		for (int s = 0; s < DS2_GPU_N_STEPS; s++)
+			for (int r = 0; r < DS2_GPU_N_REACH; r++)
+				tr_graph_free(g->graphs[l][s][r].graph);
+	free(g->graphs);
+}
+
 static void close_gpu(void *gm)
 {
 	struct ds2_gpu *g = gm;
 
 	if (!g)
 		return;
+	free_graphs(g);
 	tr_event_free(g->ready);
 	tr_pinned_free(g->cfg.gpu->dev, g->pinned.in);
 	tr_pinned_free(g->cfg.gpu->dev, g->pinned.back);
@@ -445,8 +456,10 @@ static int open_gpu(
 	g->cfg = *cfg;
 	g->cut = pick_cut(d, cfg->n_tok_max, cfg->n_ctx);
 	g->layers = tr_calloc(d->info.n_layer, sizeof(*g->layers));
-	rc = g->layers ? make_room(g, err)
-		       : tr_err_set(err, TR_E_NOMEM, "weights for the device: out of memory");
+	g->graphs = tr_calloc(d->info.n_layer + 1, sizeof(*g->graphs));
+	rc = g->layers && g->graphs
+		     ? make_room(g, err)
+		     : tr_err_set(err, TR_E_NOMEM, "weights for the device: out of memory");
 	if (!rc)
 		rc = upload_all(g, d, err);
 	if (rc) {

@@ -29,7 +29,7 @@ struct ds2_gpu_cut {
 /* Room on the device. Floats lie stride(width) apart. */
 struct ds2_gpu_room {
 	/* Of n_tok_max tokens. */
-	uint8_t *in;   /* what a chunk begins with: table of rotations, residual stream */
+	uint8_t *in;   /* what a chunk begins with: table of rotations, position, residual stream */
 	uint8_t *back; /* what the host gets of a layer: ids, weights, normalised input, and for who
 			* foresees logits of the router and residual stream */
 	float *shared;
@@ -42,6 +42,27 @@ struct ds2_gpu_room {
 	float *logits;
 	float *mla; /* of n_once */
 	uint64_t bytes; /* of all */
+};
+
+/*
+ * The steps of a single token are the same every time but for its position, which lies in memory, so they are
+ * queued as graphs: one for all between a layer's beginning and the wait of the host, one for what the device
+ * computes beside the host.
+ */
+enum ds2_gpu_steps {
+	DS2_GPU_FRONT,	 /* of a layer; of the one behind the last, the head */
+	DS2_GPU_NETWORK, /* shared expert, dense network */
+	DS2_GPU_N_STEPS,
+};
+
+/* Attention is launched for as many positions as a graph may meet, so a front has one for up to 256, 1024,
+ * and so on. */
+#define DS2_GPU_REACH	256
+#define DS2_GPU_N_REACH 12
+
+struct ds2_gpu_graph {
+	struct tr_graph *graph; /* NULL: not made yet */
+	unsigned state;		/* of the chunk as its steps begin; the same every time */
 };
 
 /* The same of pinned memory. */
@@ -61,6 +82,7 @@ struct ds2_gpu {
 	struct ds2_gpu_room room;
 	struct ds2_gpu_pinned pinned;
 	struct tr_event *ready; /* the block for the host is there */
+	struct ds2_gpu_graph (*graphs)[DS2_GPU_N_STEPS][DS2_GPU_N_REACH]; /* [n_layer + 1] */
 
 	/* The chunk in work. */
 	bool has_h; /* the residual stream is on the device, but for what is to be joined: */
@@ -68,6 +90,8 @@ struct ds2_gpu {
 	bool has_shared; /* room.shared besides */
 	float *h;
 	const float *rope;
+	const uint32_t *pos;
+	uint32_t pos_end; /* of a single token: its steps are for positions before it */
 	const float *acts_x; /* what room.act was made of */
 	size_t acts_n;
 	bool acts_made[TR_N_ACT_KIND];
@@ -75,7 +99,7 @@ struct ds2_gpu {
 
 /* Where things lie in the blocks of a chunk of n tokens. */
 struct ds2_gpu_in {
-	size_t rope, h, bytes;
+	size_t rope, pos, h, bytes;
 };
 
 struct ds2_gpu_back {

@@ -14,6 +14,9 @@
  * The tokens of a chunk go through these steps by slices, each of which attends to what those before
  * it have stored. Every token is computed on its own, so that changes no bit.
  *
+ * A single token's steps are noted as graphs when they are first met, and queued by a call each from then
+ * on; those of a prompt are queued one by one.
+ *
  * After a call that failed nothing more is queued: work.rc keeps its code.
  */
 #include "engine/archs/deepseek2_gpu.h"
@@ -70,6 +73,79 @@ static float *back_input(const struct work *w)
 static void lap(const struct work *w, enum tr_span_kind kind, uint32_t layer)
 {
 	tr_lap(w->c->run->timeline, kind, layer);
+}
+
+/* --- graphs ----------------------------------------------------------------------------------- */
+
+static bool is_foreseen(const struct ds2_chunk *c)
+{
+	return c->run->foresee && c->n == 1;
+}
+
+static bool is_single(const struct work *w)
+{
+	return w->c->n == 1;
+}
+
+/* What the steps depend on besides the layer. For a layer it never changes. */
+static unsigned state_of(const struct work *w)
+{
+	const struct ds2_gpu *g = w->g;
+
+	return g->has_h | g->has_branch << 1 | g->has_shared << 2 | is_foreseen(w->c) << 3;
+}
+
+static void note(struct work *w, struct ds2_gpu_graph *to, uint32_t layer, steps_fn *steps)
+{
+	int rc;
+
+	w->rc = tr_stream_capture(w->stream, w->err);
+	if (w->rc)
+		return;
+	steps(w, layer);
+	rc = tr_stream_captured(&to->graph, w->stream, w->rc ? NULL : w->err);
+	if (!w->rc)
+		w->rc = rc;
+	if (!w->rc)
+		return;
+	tr_graph_free(to->graph);
+	to->graph = NULL;
+}
+
+/* Sets what a graph's positions end before. Returns which one that is. */
+static unsigned reach(struct work *w)
+{
+	uint64_t end = DS2_GPU_REACH;
+	unsigned i;
+
+	for (i = 0; end <= w->c->pos; i++)
+		end *= 4;
+	tr_assert(i < DS2_GPU_N_REACH);
+	w->g->pos_end = (uint32_t)TR_MIN(end, (uint64_t)w->g->cfg.n_ctx);
+	return i;
+}
+
+static void queue(struct work *w, enum ds2_gpu_steps kind, uint32_t layer, steps_fn *steps)
+{
+	bool attends = kind == DS2_GPU_FRONT && layer < w->g->d->info.n_layer;
+	unsigned state = state_of(w), far;
+	struct ds2_gpu_graph *graph;
+
+	if (!is_single(w)) {
+		steps(w, layer);
+		return;
+	}
+	if (w->rc)
+		return;
+	far = attends ? reach(w) : 0;
+	graph = &w->g->graphs[layer][kind][far];
+	if (!graph->graph) {
+		graph->state = state;
+		note(w, graph, layer, steps);
+	}
+	tr_assert(w->rc || graph->state == state);
+	if (!w->rc)
+		w->rc = tr_graph_launch(graph->graph, w->stream, w->err);
 }
 
 /* --- operations ------------------------------------------------------------------------------- */
@@ -184,12 +260,13 @@ static void store_kv(struct work *w, uint32_t layer)
 	float *x = w->g->room.kv;
 	size_t step = stride(a->n_lat + a->n_rot);
 	struct head_rows keys = { x + a->n_lat, step, 0 };
+	uint32_t row = is_single(w) ? 0 : w->c->pos + w->first;
 
 	norm(w, x, x, w->g->layers[layer].kv_a_norm, a->n_lat, step, w->n);
 	rotate(w, keys, keys, 1, w->first, w->n);
 	QUEUE(w, kv_store, { .type = kv->type, .width = kv->width, .n_tok = w->n, .x = x,
-		.x_stride = step, .kv = tr_gpu_kv_row(w->c->run->gpu_kv, layer, w->c->pos + w->first),
-		.row_bytes = kv->row_bytes });
+		.x_stride = step, .kv = tr_gpu_kv_row(w->c->run->gpu_kv, layer, row),
+		.row_bytes = kv->row_bytes, .pos_at = is_single(w) ? w->g->pos : NULL });
 }
 
 /* Queries of n_tok tokens from position pos on to latent sums. */
@@ -200,13 +277,14 @@ static void attend_to_rows(struct work *w, uint32_t layer, uint32_t pos, uint32_
 	const struct tr_kv *kv = w->c->run->kv;
 	const uint8_t *at = tr_gpu_kv_row(w->c->run->gpu_kv, layer, 0);
 
-	if (n_tok * a->n_head >= DS2_GPU_PREFILL_PAIRS)
+	if (!is_single(w) && n_tok * a->n_head >= DS2_GPU_PREFILL_PAIRS)
 		QUEUE(w, mla_prefill, { .type = kv->type, .pos = pos, .n_tok = n_tok,
 			.n_head = a->n_head, .n_lat = a->n_lat, .n_rot = a->n_rot,
 			.scale = a->scale, .query = room->query, .kv = at,
 			.row_bytes = kv->row_bytes, .ctx = room->ctx });
 	else
-		QUEUE(w, mla, { .type = kv->type, .pos = pos, .n_tok = n_tok,
+		QUEUE(w, mla, { .type = kv->type, .pos = is_single(w) ? w->g->pos_end - 1 : pos,
+			.pos_at = is_single(w) ? w->g->pos : NULL, .n_tok = n_tok,
 			.n_tok_once = TR_MIN(n_tok, w->g->cut.n_once), .n_head = a->n_head,
 			.n_lat = a->n_lat, .n_rot = a->n_rot, .scale = a->scale,
 			.query = room->query, .kv = at, .row_bytes = kv->row_bytes,
@@ -276,11 +354,6 @@ static void feed_forward(struct work *w, const struct ds2_gpu_layer *l, float *o
 		.up = room->up, .x_stride = stride(n_ff), .act = room->act[kind],
 		.act_bytes = bytes });
 	multiply(w, out, &l->down, room->act[kind], w->n);
-}
-
-static bool is_foreseen(const struct ds2_chunk *c)
-{
-	return c->run->foresee && c->n == 1;
 }
 
 /* Brings ids, weights and input to the host, and for who foresees logits and residual stream. */
@@ -371,9 +444,11 @@ static void fill_in(struct work *w)
 	struct ds2_gpu_in at = ds2_gpu_in(g->d, w->c->n);
 
 	memcpy(g->pinned.in, w->c->s->rope, w->c->n * g->d->mla.n_rot * sizeof(float));
+	memcpy(g->pinned.in + at.pos, &w->c->pos, sizeof(w->c->pos));
 	memcpy(g->pinned.in + at.h, w->c->s->h, h_bytes(w->c));
 	g->h = (float *)(void *)(g->room.in + at.h);
 	g->rope = (const float *)(const void *)g->room.in;
+	g->pos = (const uint32_t *)(const void *)(g->room.in + at.pos);
 }
 
 static void send_h(struct work *w)
@@ -491,7 +566,7 @@ void ds2_gpu_begin(struct ds2_chunk *c)
 
 	if (!g)
 		return;
-	g->has_h = g->has_branch = false;
+	g->has_h = g->has_branch = g->has_shared = false;
 }
 
 bool ds2_gpu_has_layer(const struct ds2_chunk *c, uint32_t layer)
@@ -508,13 +583,13 @@ int ds2_gpu_layer(struct ds2_chunk *c, uint32_t layer, struct tr_err *err)
 
 	if (!w.g->has_h)
 		fill_in(&w);
-	front(&w, layer);
+	queue(&w, DS2_GPU_FRONT, layer, front);
 	w.g->has_h = true;
-	w.g->has_branch = false;
+	w.g->has_branch = w.g->has_shared = false;
 	if (waits && !w.rc)
 		w.rc = tr_stream_record(w.stream, w.g->ready, err);
 	if (w.g->layers[layer].gate.data)
-		network(&w, layer);
+		queue(&w, DS2_GPU_NETWORK, layer, network);
 	if (waits)
 		receive(&w, moe);
 	if (w.rc)
@@ -534,7 +609,6 @@ static void join_last(struct work *w)
 	w->first = (uint32_t)w->c->n - 1;
 	w->n = 1;
 	join(w);
-	w->g->has_branch = false;
 }
 
 int ds2_gpu_fetch(struct ds2_chunk *c, bool only_last, struct tr_err *err)
@@ -558,7 +632,7 @@ int ds2_gpu_fetch(struct ds2_chunk *c, bool only_last, struct tr_err *err)
 	if (!w.rc)
 		memcpy(c->s->h + first * n_embd, w.g->pinned.in,
 			(c->n - first) * n_embd * sizeof(float));
-	w.g->has_h = w.g->has_branch = false;
+	w.g->has_h = w.g->has_branch = w.g->has_shared = false;
 	return w.rc;
 }
 
@@ -591,8 +665,9 @@ int ds2_gpu_logits(struct ds2_chunk *c, struct tr_err *err)
 
 	if (!w.g->has_h)
 		fill_in(&w);
-	head(&w, c->d->info.n_layer);
+	queue(&w, DS2_GPU_FRONT, c->d->info.n_layer, head);
 	w.g->has_h = true;
+	w.g->has_branch = w.g->has_shared = false;
 	if (!w.rc)
 		w.rc = tr_stream_sync(w.stream, err);
 	if (w.rc)
