@@ -579,6 +579,63 @@ static void graphs_of_attention_are_made_anew_where_positions_outgrow_them_and_k
 	tr_engine_close(e);
 }
 
+/* An engine whose VRAM has the experts that feeding ids uses, and gets no others. */
+static struct tr_engine *open_with_experts_in_vram(const int32_t *ids, size_t n)
+{
+	char trace[] = "/tmp/t_gpu_layers.XXXXXX";
+	struct tr_engine_opts opts = demo("none", NULL, 512);
+	struct tr_engine *e;
+	struct tr_session *s;
+	int fd = mkstemp(trace);
+
+	assert_true(fd >= 0);
+	close(fd);
+	opts.trace = trace;
+	e = open_engine(&opts);
+	s = open_session(e);
+	feed(s, ids, n);
+	tr_session_free(s);
+	tr_engine_close(e);
+	opts = demo(tested_device(), "100%", 512);
+	opts.profile = trace;
+	opts.promote = "off";
+	opts.device_fetch = "off";
+	e = open_engine(&opts);
+	unlink(trace);
+	return e;
+}
+
+/* The input of experts is on the device already, and their list is fetched from where the host left it. */
+static void experts_in_vram_take_one_copy_and_one_wait_a_layer_more(void **state)
+{
+	enum { N_MOE = N_LAYER - N_DENSE };
+	int32_t prompt[40];
+	struct tr_engine *e;
+	struct tr_session *s;
+	struct taken t;
+
+	(void)state;
+	make_prompt(prompt, TR_ARRAY_LEN(prompt), 1);
+	e = open_with_experts_in_vram(prompt, TR_ARRAY_LEN(prompt));
+	s = open_session(e);
+	for (size_t i = 0; i < TR_ARRAY_LEN(prompt); i++) {
+		t = feed_and_count(e, s, prompt + i, 1);
+		assert_int_equal(t.n_copy, 2 + 3 * N_MOE);
+		assert_int_equal(t.n_wait, 2 + 2 * N_MOE);
+		assert_int_equal(t.n_made, i ? 0 : 2 * N_LAYER + 1);
+		/* Besides graphs and events: input, list, experts, outputs, event. */
+		assert_int_equal(t.n_queued, 2 * N_LAYER + 1 + N_MOE + 5 * N_MOE);
+	}
+	tr_session_free(s);
+	s = open_session(e);
+	t = feed_and_count(e, s, prompt, TR_ARRAY_LEN(prompt));
+	assert_int_equal(t.n_copy, 2 + 3 * N_MOE);
+	assert_int_equal(t.n_wait, 2 + 2 * N_MOE);
+	assert_int_equal(t.n_made, 0);
+	tr_session_free(s);
+	tr_engine_close(e);
+}
+
 /* --- faults ----------------------------------------------------------------------------------- */
 
 static void a_device_lost_anywhere_is_an_error_and_no_more(void **state)
@@ -698,6 +755,7 @@ int main(void)
 			a_decoded_token_is_queued_by_three_calls_a_layer_and_makes_nothing),
 		cmocka_unit_test(
 			graphs_of_attention_are_made_anew_where_positions_outgrow_them_and_kept),
+		cmocka_unit_test(experts_in_vram_take_one_copy_and_one_wait_a_layer_more),
 		cmocka_unit_test(a_device_lost_anywhere_is_an_error_and_no_more),
 		cmocka_unit_test(a_run_goes_on_by_the_cpu_with_the_same_bits),
 	};

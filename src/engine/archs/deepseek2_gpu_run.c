@@ -530,7 +530,7 @@ static void experts(struct work *w, uint32_t layer)
 	bool there = w->g->layers[layer].gate.data, here = shared->gate.quant && !there;
 
 	lap(w, TR_SPAN_ATTENTION, layer);
-	w->rc = ds2_experts_begin(w->c, layer, w->err);
+	w->rc = ds2_experts_begin(w->c, layer, back_input(w), w->err);
 	if (w->rc)
 		return;
 	lap(w, TR_SPAN_LOOKUP, layer);
