@@ -453,6 +453,95 @@ static void memory_keeps_no_copy_unless_the_run_may_go_on_without_the_device(voi
 	}
 }
 
+/* Pages that the process has of all resident weights, in bytes. */
+static uint64_t bytes_in_memory(const struct tr_engine *e)
+{
+	const struct tr_model *m = e->setup.model;
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), n = 0;
+	unsigned char here[4096];
+
+	for (size_t i = 0; i < m->n_tensor; i++) {
+		const struct tr_tensor *t = &m->tensors[i];
+		uintptr_t at, begin, end;
+
+		if (tr_catalog_is_expert_tensor(t->name))
+			continue;
+		at = (uintptr_t)tr_resident_data(e->resident, t);
+		begin = TR_ALIGN_UP(at, page);
+		end = TR_ALIGN_DOWN(at + t->bytes, page);
+		if (begin >= end)
+			continue;
+		assert_true((end - begin) / page <= sizeof(here));
+		assert_int_equal(mincore((void *)begin, end - begin, here), 0);
+		for (size_t k = 0; k < (end - begin) / page; k++)
+			n += (here[k] & 1) * page;
+	}
+	return n;
+}
+
+static void what_the_plan_says_is_freed_is(void **state)
+{
+	static const char *const predictor[] = { NULL, "gate" };
+	struct tr_engine_opts opts = demo("none", NULL, 16);
+	struct tr_engine *e = open_engine(&opts);
+	uint64_t all = bytes_in_memory(e), freed[2], said[2];
+
+	(void)state;
+	tr_engine_close(e);
+	for (int i = 0; i < 2; i++) {
+		opts = demo(tested_device(), "0%", 16);
+		opts.predictor = predictor[i];
+		e = open_engine(&opts);
+		freed[i] = all - bytes_in_memory(e);
+		said[i] = e->setup.freed_weight_bytes;
+		/* The plan leaves out two pages of each of 12 matrices a layer. */
+		assert_in_range(freed[i] - said[i], 0, N_LAYER * 12 * 2 * 4096);
+		tr_engine_close(e);
+	}
+	/* Who foresees keeps the routers: 64 experts, 256 values, F32. */
+	assert_true(said[0] - said[1] > (N_LAYER - N_DENSE) * 64 * 256 * 3);
+	assert_true(said[1] > all / 2);
+}
+
+static struct tr_setup setup_of(const char *device, const char *lost)
+{
+	struct tr_engine_opts opts = demo(device, "0%", 16);
+	struct tr_setup s;
+
+	opts.device_lost = lost;
+	if (!strcmp(device, "none"))
+		opts.vram = NULL;
+	if (tr_setup_open(&s, &opts, &err))
+		fail_msg("%s", err.msg);
+	return s;
+}
+
+/* Of what there is 512 MiB are left alone. */
+static void main_memory_that_the_device_frees_goes_to_experts(void **state)
+{
+	struct tr_memory memory = { .machine_bytes = 0, .group_bytes = UINT64_MAX };
+	struct tr_setup cpu = setup_of("none", NULL), dev = setup_of("host", "stop"),
+			kept = setup_of("host", "continue");
+	uint64_t own;
+
+	(void)state;
+	/* The host device has no memory of its own; a GPU has. */
+	assert_true(dev.gpu->info.is_main_memory && dev.vram_bytes > 0);
+	own = dev.fixed_bytes - dev.vram_bytes;
+	assert_true(dev.freed_kv_bytes == dev.plan.kv_bytes && dev.freed_weight_bytes > 0);
+	assert_int_equal(cpu.fixed_bytes - own, dev.freed_weight_bytes + dev.freed_kv_bytes);
+	assert_int_equal(dev.plan.freed_bytes, dev.freed_weight_bytes + dev.freed_kv_bytes);
+	assert_int_equal(kept.fixed_bytes - kept.vram_bytes, cpu.fixed_bytes);
+	assert_int_equal(cpu.plan.freed_bytes + kept.plan.freed_bytes, 0);
+	memory.machine_bytes = (512ull << 20) + cpu.fixed_bytes + 1000000;
+	assert_int_equal(tr_setup_dram(&cpu, &memory), 1000000);
+	dev.fixed_bytes = own;
+	assert_int_equal(tr_setup_dram(&dev, &memory), 1000000 + dev.plan.freed_bytes);
+	tr_setup_close(&cpu);
+	tr_setup_close(&dev);
+	tr_setup_close(&kept);
+}
+
 static uint64_t scratch_of(unsigned n_batch)
 {
 	struct tr_engine_opts opts = demo("host", NULL, n_batch);
@@ -750,6 +839,8 @@ int main(void)
 		cmocka_unit_test(scratch_is_for_a_slice_but_for_three_rows_a_token),
 		cmocka_unit_test(
 			memory_keeps_no_copy_unless_the_run_may_go_on_without_the_device),
+		cmocka_unit_test(what_the_plan_says_is_freed_is),
+		cmocka_unit_test(main_memory_that_the_device_frees_goes_to_experts),
 		cmocka_unit_test(the_host_waits_once_a_layer_with_experts),
 		cmocka_unit_test(
 			a_decoded_token_is_queued_by_three_calls_a_layer_and_makes_nothing),

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define ALIGN 256
+#define PAGE_BYTES 4096
 
 /*
  * Matrices are read once for every slice, which their arithmetic hides from some hundred tokens on: an
@@ -104,6 +105,30 @@ static uint64_t weights(const void *am, enum tr_gpu_part part, uint32_t layer)
 	default:
 		return has_kernel(d->head_t) ? tensor_bytes(d->head_t) + floats_bytes(d->out_norm_t)
 					     : 0;
+	}
+}
+
+/* A tensor's first and last pages may hold others, too. */
+static uint64_t pages_of(const struct tr_tensor *t)
+{
+	return t && t->bytes > 2 * PAGE_BYTES ? t->bytes - 2 * PAGE_BYTES : 0;
+}
+
+/* What moved() gives back. Of a kv_b nothing: what lies there was made of it. */
+static uint64_t freed(const void *am, enum tr_gpu_part part, uint32_t layer, bool keep_routers)
+{
+	const struct ds2 *d = am;
+	const struct ds2_layer *l = &d->layers[layer];
+
+	switch (part) {
+	case TR_GPU_ATTENTION:
+		return pages_of(l->q_a_t) + pages_of(l->q_t) + pages_of(l->kv_a_t) +
+		       pages_of(l->k_b_t) + pages_of(l->v_b_t) + pages_of(l->out_t) +
+		       (keep_routers ? 0 : pages_of(l->router_t));
+	case TR_GPU_FFN:
+		return pages_of(l->ffn.gate_t) + pages_of(l->ffn.up_t) + pages_of(l->ffn.down_t);
+	default:
+		return d->head_t == d->embd_t ? 0 : pages_of(d->head_t);
 	}
 }
 
@@ -472,6 +497,7 @@ static int open_gpu(
 
 const struct tr_arch_gpu_ops ds2_gpu_ops = {
 	.weights = weights,
+	.freed = freed,
 	.scratch_bytes = scratch_bytes,
 	.open = open_gpu,
 	.close = close_gpu,
