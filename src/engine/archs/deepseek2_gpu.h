@@ -12,14 +12,14 @@ struct ds2_gpu_layer {
 };
 
 /* (token, head) pairs from which on blocks of threads that have whole pairs keep a device busy
- * (tr_dop_mla_prefill). Of fewer, each is split by positions. An RTX 3060 has room for 56 such blocks at a
- * time, of 8 pairs; not measured. */
+ * (tr_dop_mla_prefill). Of fewer, each is split by positions. An RTX 3060 has room for 56 such
+ * blocks at a time, of 8 pairs; not measured. */
 #define DS2_GPU_PREFILL_PAIRS 512
 
 /*
- * How the tokens of a chunk are taken. Only what must outlive a step has rows for all of them; the rest
- * is for a slice, which goes through all steps between two waits of the host before the next one
- * begins. Within it tokens attend in groups, the fewer the larger queries are.
+ * How the tokens of a chunk are taken. Only what must outlive a step has rows for all of them; the
+ * rest is for a slice, which goes through all steps between two waits of the host before the next
+ * one begins. Within it tokens attend in groups, the fewer the larger queries are.
  */
 struct ds2_gpu_cut {
 	uint32_t n_slice, n_group;
@@ -40,14 +40,14 @@ struct ds2_gpu_room {
 	float *query, *ctx; /* [n_group][n_head][..] */
 	/* Of one. */
 	float *logits;
-	float *mla; /* of n_once */
+	float *mla;	/* of n_once */
 	uint64_t bytes; /* of all */
 };
 
 /*
- * The steps of a single token are the same every time but for its position, which lies in memory, so they are
- * queued as graphs: one for all between a layer's beginning and the wait of the host, one for what the device
- * computes beside the host.
+ * The steps of a single token are the same every time but for its position, which lies in memory,
+ * so they are queued as graphs: one for all between a layer's beginning and the wait of the host,
+ * one for what the device computes beside the host.
  */
 enum ds2_gpu_steps {
 	DS2_GPU_FRONT,	 /* of a layer; of the one behind the last, the head */
@@ -55,8 +55,8 @@ enum ds2_gpu_steps {
 	DS2_GPU_N_STEPS,
 };
 
-/* Attention is launched for as many positions as a graph may meet, so a front has one for up to 256, 1024,
- * and so on. */
+/* Attention is launched for as many positions as a graph may meet, so a front has one for up to
+ * 256, 1024, and so on. */
 #define DS2_GPU_REACH	256
 #define DS2_GPU_N_REACH 12
 
@@ -85,13 +85,14 @@ struct ds2_gpu {
 	struct ds2_gpu_graph (*graphs)[DS2_GPU_N_STEPS][DS2_GPU_N_REACH]; /* [n_layer + 1] */
 
 	/* The chunk in work. */
-	bool has_h; /* the residual stream is on the device, but for what is to be joined: */
+	bool has_h;	 /* the residual stream is on the device, but for what is to be joined: */
 	bool has_branch; /* pinned.branch, where the host left it; */
 	bool has_shared; /* room.shared besides */
+	bool is_idle;	 /* all that was queued has been waited for */
 	float *h;
 	const float *rope;
 	const uint32_t *pos;
-	uint32_t pos_end; /* of a single token: its steps are for positions before it */
+	uint32_t pos_end;    /* of a single token: its steps are for positions before it */
 	const float *acts_x; /* what room.act was made of */
 	size_t acts_n;
 	bool acts_made[TR_N_ACT_KIND];

@@ -11,11 +11,11 @@
  * too. Operations are those of deepseek2_forward.c in its order, so they give its bits. All room is
  * there before the first token.
  *
- * The tokens of a chunk go through these steps by slices, each of which attends to what those before
- * it have stored. Every token is computed on its own, so that changes no bit.
+ * The tokens of a chunk go through these steps by slices, each of which attends to what those
+ * before it have stored. Every token is computed on its own, so that changes no bit.
  *
- * A single token's steps are noted as graphs when they are first met, and queued by a call each from then
- * on; those of a prompt are queued one by one.
+ * A single token's steps are noted as graphs when they are first met, and queued by a call each
+ * from then on; those of a prompt are queued one by one.
  *
  * After a call that failed nothing more is queued: work.rc keeps its code.
  */
@@ -386,7 +386,8 @@ static void receive(struct work *w, bool moe)
 		w->rc = tr_event_sync(w->g->ready, w->err);
 	if (w->rc)
 		return;
-	tr_acts_set(&s->acts_ffn, (const float *)(const void *)(back + at.x), d->info.n_embd, w->c->n);
+	tr_acts_set(
+		&s->acts_ffn, (const float *)(const void *)(back + at.x), d->info.n_embd, w->c->n);
 	if (moe) {
 		memcpy(s->ids, back + at.ids, n_id * sizeof(*s->ids));
 		memcpy(s->weights, back + at.weights, n_id * sizeof(*s->weights));
@@ -567,6 +568,7 @@ void ds2_gpu_begin(struct ds2_chunk *c)
 	if (!g)
 		return;
 	g->has_h = g->has_branch = g->has_shared = false;
+	g->is_idle = true;
 }
 
 bool ds2_gpu_has_layer(const struct ds2_chunk *c, uint32_t layer)
@@ -583,6 +585,7 @@ int ds2_gpu_layer(struct ds2_chunk *c, uint32_t layer, struct tr_err *err)
 
 	if (!w.g->has_h)
 		fill_in(&w);
+	w.g->is_idle = false;
 	queue(&w, DS2_GPU_FRONT, layer, front);
 	w.g->has_h = true;
 	w.g->has_branch = w.g->has_shared = false;
@@ -633,6 +636,7 @@ int ds2_gpu_fetch(struct ds2_chunk *c, bool only_last, struct tr_err *err)
 		memcpy(c->s->h + first * n_embd, w.g->pinned.in,
 			(c->n - first) * n_embd * sizeof(float));
 	w.g->has_h = w.g->has_branch = w.g->has_shared = false;
+	w.g->is_idle = !w.rc;
 	return w.rc;
 }
 
@@ -670,6 +674,7 @@ int ds2_gpu_logits(struct ds2_chunk *c, struct tr_err *err)
 	w.g->has_branch = w.g->has_shared = false;
 	if (!w.rc)
 		w.rc = tr_stream_sync(w.stream, err);
+	w.g->is_idle = !w.rc;
 	if (w.rc)
 		return w.rc;
 	memcpy(c->run->logits, w.g->pinned.logits, c->d->info.n_vocab * sizeof(float));
@@ -686,7 +691,7 @@ int ds2_gpu_end(struct ds2_chunk *c, int rc, struct tr_err *err)
 	w = work_of(c, err);
 	if (rc)
 		tr_stream_sync(w.stream, NULL); /* pinned memory is written anew */
-	else
+	else if (!w.g->is_idle)
 		rc = tr_stream_sync(w.stream, err);
 	return rc;
 }
