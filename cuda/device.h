@@ -47,7 +47,7 @@ struct tr_device_info {
 	uint64_t modelled_ns;	/* host,bw=: what these copies have to take */
 	uint64_t n_wait;	/* times that the host waited for a stream or an event */
 	uint64_t n_queued;	/* calls that queued something, a graph being one of them */
-	uint64_t n_copy;	/* copies between host and device in these calls, and in their graphs */
+	uint64_t n_copy;	/* copies between host and device in these calls and their graphs */
 	uint64_t n_made;	/* blocks of memory, streams, events and graphs */
 };
 

@@ -236,7 +236,7 @@ struct tr_plan {
 	uint64_t kv_bytes;	  /* at n_ctx */
 	uint64_t floor_bytes;	  /* one token's working set of experts */
 	uint32_t n_ctx;
-	uint32_t n_batch;	  /* tokens of a prefill chunk, at most */
+	uint32_t n_batch; /* tokens of a prefill chunk, at most */
 	size_t n_tier;
 	struct tr_plan_tier tier[TR_MAX_TIER];
 	char device[96];	  /* what computes beside the CPU; "": nothing */

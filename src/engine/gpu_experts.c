@@ -179,7 +179,8 @@ static uint32_t cut_list(const struct tr_gpu_experts *x, const struct tr_gpu_wor
 	return n_entry;
 }
 
-static void pack_acts(struct tr_gpu_experts *x, const struct tr_gpu_work *w, const struct packing *p)
+static void pack_acts(
+	struct tr_gpu_experts *x, const struct tr_gpu_work *w, const struct packing *p)
 {
 	memcpy(x->packed, w->act[0], w->n_tok * act_bytes(w->layer, TR_PART_GATE));
 	if (p->up)
@@ -256,8 +257,8 @@ static int quantise(struct tr_gpu_experts *x, const struct tr_gpu_work *w, enum 
 }
 
 /*
- * List and rows are a few hundred bytes of a token. Threads of the device fetch them from pinned memory, as
- * words: a copy would hand the stream over to the engine for copies and back.
+ * List and rows are a few hundred bytes of a token. Threads of the device fetch them from pinned
+ * memory, as words: a copy would hand the stream over to the engine for copies and back.
  */
 static int fetch_list(struct tr_gpu_experts *x, const struct packing *p, struct tr_err *err)
 {

@@ -87,7 +87,7 @@ struct tr_moe {
 	/* The set in work. */
 	const struct tr_moe_layer *layer;
 	struct tr_acts *x;
-	const float *x_there; /* on the device, or NULL */
+	const float *x_there;	     /* on the device, or NULL */
 	size_t n_slot, n_group;	     /* n_group: without those in VRAM */
 	size_t n_vram;		     /* groups behind these */
 	struct group *groups;	     /* [n_expert], ascending unit, then those in VRAM, ascending */

@@ -132,8 +132,8 @@ uint64_t tr_setup_dram(const struct tr_setup *s, const struct tr_memory *memory)
 static uint64_t fixed_bytes(const struct tr_setup *s, const struct tr_engine_opts *o)
 {
 	return s->plan.resident_bytes - s->freed_weight_bytes + s->plan.kv_bytes -
-		s->freed_kv_bytes + tr_moe_bytes(s->catalog, s->info.n_embd, o->n_batch) +
-		(s->gpu && s->gpu->info.is_main_memory ? s->vram_bytes : 0);
+	       s->freed_kv_bytes + tr_moe_bytes(s->catalog, s->info.n_embd, o->n_batch) +
+	       (s->gpu && s->gpu->info.is_main_memory ? s->vram_bytes : 0);
 }
 
 static int pick_dram(struct tr_setup *s, const struct tr_engine_opts *o, struct tr_err *err)

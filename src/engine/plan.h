@@ -33,7 +33,7 @@ struct tr_setup {
 	uint64_t vram_bytes; /* to take of it, for all */
 	struct tr_gpu_place place; /* of these, what is for the layers */
 	uint64_t freed_weight_bytes, freed_kv_bytes; /* of main memory, by what lies there */
-	uint64_t fixed_bytes; /* of main memory, beside the DRAM cache */
+	uint64_t fixed_bytes;			     /* of main memory, beside the DRAM cache */
 	uint32_t n_guest;   /* slots for what is fetched: see guests.h */
 	uint64_t guest_bytes; /* of one */
 	uint64_t vram_token_bytes; /* to copy there as a token ends, at most */

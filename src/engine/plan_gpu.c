@@ -41,7 +41,8 @@ void tr_setup_freed(struct tr_setup *s, const struct tr_engine_opts *o)
 			if (p->on[part][l])
 				s->freed_weight_bytes += ops->freed(s->am, part, l, keep_routers);
 	/* Rows of the cache in main memory are touched when sessions take turns, not by one. */
-	s->freed_kv_bytes = tr_kv_bytes(o->kv_type, p->n[TR_GPU_ATTENTION], o->n_ctx, s->info.kv_width);
+	s->freed_kv_bytes =
+		tr_kv_bytes(o->kv_type, p->n[TR_GPU_ATTENTION], o->n_ctx, s->info.kv_width);
 }
 
 void tr_setup_say_place(const struct tr_setup *s)

@@ -15,8 +15,9 @@
 #define PAGE_BYTES 4096
 
 /*
- * Matrices are read once for every slice, which their arithmetic hides from some hundred tokens on: an
- * RTX 3060 has 140 multiplications of tensor cores to a byte it reads. By their data sheet; not measured.
+ * Matrices are read once for every slice, which their arithmetic hides from some hundred tokens on:
+ * an RTX 3060 has 140 multiplications of tensor cores to a byte it reads. By their data sheet; not
+ * measured.
  */
 #define SLICE 128
 
@@ -211,8 +212,7 @@ static bool heads_take(const struct ds2_layer *l, enum tr_act_kind kind)
 {
 	if (!l->kv_b_t)
 		return takes(l->k_b_t, kind) || takes(l->v_b_t, kind);
-	return takes(l->kv_b_t, kind) ||
-	       tr_quant_by_id(k_b_made_quant(l->kv_b_t))->act == kind;
+	return takes(l->kv_b_t, kind) || tr_quant_by_id(k_b_made_quant(l->kv_b_t))->act == kind;
 }
 
 static struct act_use act_use(const struct ds2 *d, enum tr_act_kind kind)
