@@ -7,9 +7,10 @@
  *   device: shared expert .................................. add shared, add to residual
  *   host:   experts begin, compute, combine
  *
- * The host waits once in a layer with experts, never in one whose dense network is on the device
- * too. Operations are those of deepseek2_forward.c in its order, so they give its bits. All room is
- * there before the first token.
+ * What the host has summed is joined as the next step begins, in the next layer's sequence or the
+ * head's. The host waits once in a layer with experts, never in one whose dense network is on the
+ * device too. Operations are those of deepseek2_forward.c in its order, so they give its bits. All
+ * room is there before the first token.
  *
  * The tokens of a chunk go through these steps by slices, each of which attends to what those
  * before it have stored. Every token is computed on its own, so that changes no bit.
