@@ -1,5 +1,5 @@
 /*
- * plan_gpu.c - what of the layers lies on the device.
+ * plan_gpu.c - what of the layers lies on the device, and what main memory is freed by that.
  *
  * The room is first for these, since every token uses them; experts get what is left. What they
  * take is said once, at the start of a run and by `tierra inspect`.
