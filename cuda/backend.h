@@ -44,17 +44,19 @@ struct tr_device {
 	uint8_t *arena;
 	uint64_t arena_bytes;
 	struct tr_buffer *buffers; /* by offset, ascending */
-	uint64_t n_wait;	   /* see tr_device_info; changed atomically */
-	uint64_t wait_ns;	   /* the same */
+	/* See tr_device_info; changed atomically. */
+	uint64_t n_wait, wait_ns, n_queued, n_copy, n_made;
 };
 
 struct tr_stream {
 	struct tr_device *dev;
 	bool capturing;
+	uint64_t n_captured_copy; /* between host and device, of the graph being captured */
 };
 
 struct tr_graph {
 	struct tr_device *dev;
+	uint64_t n_copy; /* between host and device */
 };
 
 struct tr_event {

@@ -45,12 +45,20 @@ void tr_device_close(struct tr_device *dev)
 	dev->ops->close(dev);
 }
 
+static void count(uint64_t *n, uint64_t more)
+{
+	__atomic_fetch_add(n, more, __ATOMIC_RELAXED);
+}
+
 int tr_device_info(struct tr_device *dev, struct tr_device_info *info, struct tr_err *err)
 {
 	memset(info, 0, sizeof(*info));
 	memcpy(info->name, dev->name, sizeof(info->name));
 	info->n_wait = __atomic_load_n(&dev->n_wait, __ATOMIC_RELAXED);
 	info->wait_ns = __atomic_load_n(&dev->wait_ns, __ATOMIC_RELAXED);
+	info->n_queued = __atomic_load_n(&dev->n_queued, __ATOMIC_RELAXED);
+	info->n_copy = __atomic_load_n(&dev->n_copy, __ATOMIC_RELAXED);
+	info->n_made = __atomic_load_n(&dev->n_made, __ATOMIC_RELAXED);
 	return dev->ops->info(dev, info, err);
 }
 
@@ -62,6 +70,7 @@ int tr_device_reserve(struct tr_device *dev, uint64_t bytes, struct tr_err *err)
 	int rc;
 
 	tr_assert(!dev->arena && bytes);
+	count(&dev->n_made, 1);
 	rc = dev->ops->arena_new(dev, bytes, &base, err);
 	if (rc)
 		return rc;
@@ -113,6 +122,7 @@ int tr_buffer_new(struct tr_buffer **buf, struct tr_device *dev, uint64_t bytes,
 			"device %s: no room for %llu bytes of %s: %llu of %llu are taken", dev->name,
 			(unsigned long long)bytes, what, (unsigned long long)taken(dev),
 			(unsigned long long)dev->arena_bytes);
+	count(&dev->n_made, 1);
 	b = tr_calloc(1, sizeof(*b));
 	if (!b)
 		return tr_err_set(err, TR_E_NOMEM, "device %s: out of memory", dev->name);
@@ -142,6 +152,7 @@ void *tr_buffer_at(const struct tr_buffer *buf, uint64_t off)
 
 int tr_pinned_new(struct tr_device *dev, size_t bytes, void **host, void **at, struct tr_err *err)
 {
+	count(&dev->n_made, 1);
 	return dev->ops->pinned_new(dev, bytes, host, at, err);
 }
 
@@ -157,6 +168,7 @@ int tr_stream_new(struct tr_stream **stream, struct tr_device *dev,
 	enum tr_stream_priority priority, struct tr_err *err)
 {
 	*stream = NULL;
+	count(&dev->n_made, 1);
 	return dev->ops->stream_new(stream, dev, priority, err);
 }
 
@@ -166,21 +178,27 @@ void tr_stream_free(struct tr_stream *stream)
 		stream->dev->ops->stream_free(stream);
 }
 
+/* What is noted for a graph is not queued. */
+static void count_queued(struct tr_stream *stream)
+{
+	if (!stream->capturing)
+		count(&stream->dev->n_queued, 1);
+}
+
 int tr_stream_copy(struct tr_stream *stream, enum tr_copy way, void *dst, const void *src,
 	size_t bytes, struct tr_err *err)
 {
+	if (way != TR_COPY_IN_DEVICE)
+		count(stream->capturing ? &stream->n_captured_copy : &stream->dev->n_copy, 1);
+	count_queued(stream);
 	return stream->dev->ops->copy(stream, way, dst, src, bytes, err);
 }
 
 int tr_stream_fill(struct tr_stream *stream, void *dst, uint8_t byte, size_t bytes,
 	struct tr_err *err)
 {
+	count_queued(stream);
 	return stream->dev->ops->fill(stream, dst, byte, bytes, err);
-}
-
-static void count_wait(struct tr_device *dev)
-{
-	__atomic_fetch_add(&dev->n_wait, 1, __ATOMIC_RELAXED);
 }
 
 /* The host waits since then, and not any more. */
@@ -208,17 +226,25 @@ int tr_stream_capture(struct tr_stream *stream, struct tr_err *err)
 
 	if (!rc)
 		rc = stream->dev->ops->capture(stream, err);
-	if (!rc)
-		stream->capturing = true;
-	return rc;
+	if (rc)
+		return rc;
+	stream->capturing = true;
+	stream->n_captured_copy = 0;
+	return 0;
 }
 
 int tr_stream_captured(struct tr_graph **graph, struct tr_stream *stream, struct tr_err *err)
 {
+	int rc;
+
 	*graph = NULL;
 	tr_assert(stream->capturing);
 	stream->capturing = false;
-	return stream->dev->ops->captured(graph, stream, err);
+	count(&stream->dev->n_made, 1);
+	rc = stream->dev->ops->captured(graph, stream, err);
+	if (!rc)
+		(*graph)->n_copy = stream->n_captured_copy;
+	return rc;
 }
 
 int tr_graph_launch(struct tr_graph *graph, struct tr_stream *stream, struct tr_err *err)
@@ -226,7 +252,11 @@ int tr_graph_launch(struct tr_graph *graph, struct tr_stream *stream, struct tr_
 	int rc = not_capturing(stream, "launch of a graph", err);
 
 	tr_assert(graph->dev == stream->dev);
-	return rc ? rc : graph->dev->ops->graph_launch(graph, stream, err);
+	if (rc)
+		return rc;
+	count_queued(stream);
+	count(&stream->dev->n_copy, graph->n_copy);
+	return graph->dev->ops->graph_launch(graph, stream, err);
 }
 
 void tr_graph_free(struct tr_graph *graph)
@@ -242,13 +272,14 @@ int tr_stream_sync(struct tr_stream *stream, struct tr_err *err)
 
 	if (rc)
 		return rc;
-	count_wait(stream->dev);
+	count(&stream->dev->n_wait, 1);
 	return waited(stream->dev, start, stream->dev->ops->sync(stream, err));
 }
 
 int tr_event_new(struct tr_event **event, struct tr_device *dev, struct tr_err *err)
 {
 	*event = NULL;
+	count(&dev->n_made, 1);
 	return dev->ops->event_new(event, dev, err);
 }
 
@@ -262,6 +293,7 @@ int tr_stream_record(struct tr_stream *stream, struct tr_event *event, struct tr
 {
 	int rc = not_capturing(stream, "record", err);
 
+	count_queued(stream);
 	return rc ? rc : stream->dev->ops->record(stream, event, err);
 }
 
@@ -269,6 +301,7 @@ int tr_stream_wait(struct tr_stream *stream, struct tr_event *event, struct tr_e
 {
 	int rc = not_capturing(stream, "wait for an event", err);
 
+	count_queued(stream);
 	return rc ? rc : stream->dev->ops->wait(stream, event, err);
 }
 
@@ -276,7 +309,7 @@ int tr_event_sync(struct tr_event *event, struct tr_err *err)
 {
 	uint64_t start = tr_now_ns(&tr_clock_real);
 
-	count_wait(event->dev);
+	count(&event->dev->n_wait, 1);
 	return waited(event->dev, start, event->dev->ops->event_sync(event, err));
 }
 
@@ -442,6 +475,7 @@ static int check_combine(const struct tr_dop_combine *a, struct tr_err *err)
 	{                                                                                          \
 		int rc = check_##name(args, err);                                                  \
                                                                                                    \
+		count_queued(stream);                                                              \
 		return rc ? rc : stream->dev->ops->launch(stream, TR_DOP_##name, args, err);       \
 	}
 #include "cuda/ops.def"

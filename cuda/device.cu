@@ -119,6 +119,7 @@ static int info(struct tr_device *dev, struct tr_device_info *out, struct tr_err
 	SELECT(dev, "memory info");
 	CUDA(dev, "memory info", cudaMemGetInfo(&free_bytes, &all));
 	out->mem_bytes = all;
+	out->is_main_memory = gpu_of(dev)->prop.integrated != 0;
 	out->free_bytes = free_bytes;
 	out->copied_bytes = gpu_of(dev)->copied_bytes;
 	return 0;

@@ -42,10 +42,14 @@ struct tr_device_info {
 	char name[96]; /* "cuda:0 NVIDIA GeForce RTX 3060 (sm_86)" */
 	uint64_t mem_bytes;
 	uint64_t free_bytes;	/* that an arena could take now */
+	bool is_main_memory;	/* it has none of its own: what it takes is this machine's */
 	uint64_t copied_bytes;	/* between host and device so far; queued ones not counted */
 	uint64_t modelled_ns;	/* host,bw=: what these copies have to take */
 	uint64_t n_wait;	/* times that the host waited for a stream or an event */
 	uint64_t wait_ns;	/* how long, all threads together */
+	uint64_t n_queued;	/* calls that queued something, a graph being one of them */
+	uint64_t n_copy;	/* copies between host and device in these calls and their graphs */
+	uint64_t n_made;	/* blocks of memory, streams, events and graphs */
 };
 
 int tr_device_info(struct tr_device *dev, struct tr_device_info *info, struct tr_err *err);

@@ -473,6 +473,7 @@ static int info(struct tr_device *dev, struct tr_device_info *out, struct tr_err
 
 	tr_mutex_lock(&h->lock);
 	out->mem_bytes = h->mem_bytes;
+	out->is_main_memory = true;
 	out->free_bytes = h->mem_bytes - dev->arena_bytes;
 	out->copied_bytes = h->copied_bytes;
 	out->modelled_ns = h->modelled_ns;

@@ -218,7 +218,8 @@ struct tr_plan_tier {
 struct tr_node_info {
 	int id;			 /* of the system; -1: faked */
 	unsigned n_thread;
-	uint64_t resident_bytes; /* its part of what tr_plan has under these names */
+	/* Its part of what tr_plan has under these names, less freed_bytes. */
+	uint64_t resident_bytes;
 	uint64_t dram_bytes;
 	uint64_t kv_bytes;
 };
@@ -235,6 +236,7 @@ struct tr_plan {
 	uint64_t kv_bytes;	  /* at n_ctx */
 	uint64_t floor_bytes;	  /* one token's working set of experts */
 	uint32_t n_ctx;
+	uint32_t n_batch; /* tokens of a prefill chunk, at most */
 	size_t n_tier;
 	struct tr_plan_tier tier[TR_MAX_TIER];
 	char device[96];	  /* what computes beside the CPU; "": nothing */
@@ -248,6 +250,8 @@ struct tr_plan {
 	uint32_t n_vram_ffn;	  /* of these, whose shared expert or dense network too */
 	bool vram_head;		  /* and the output matrix */
 	uint64_t vram_layer_bytes; /* scratch included, for all layers that it can compute */
+	/* Of resident_bytes and kv_bytes, what lies there and not in main memory. */
+	uint64_t freed_bytes;
 	size_t n_node;		  /* 0: nodes play no part */
 	struct tr_node_info node[TR_MAX_NODE];
 };

@@ -417,8 +417,12 @@ device_in_json()
 		j["plan"]["device"][k] for k in
 		("slot_bytes", "scratch_bytes", "weight_bytes", "kv_bytes"))'
 	json 'sum(t["n_unit"] for t in j["plan"]["tiers"] if t["name"] == "nvme") == 320'
-	run 0 inspect "$model" --device host --vram 30%
+	json '0 < j["plan"]["device"]["freed_bytes"] <= sum(
+		j["plan"]["device"][k] for k in ("weight_bytes", "kv_bytes"))'
+	run 0 inspect "$model" --device host --vram 30% --batch 64
 	grep -q "^device host" "$dir/out"
+	grep -q "of these on the device only .* MiB" "$dir/out"
+	grep -q "scratch, 64 tokens" "$dir/out"
 	grep -q "expert slots" "$dir/out"
 }
 

@@ -438,6 +438,59 @@ static void a_graph_ends_where_the_device_is_lost(void **state)
 	tr_device_close(dev);
 }
 
+static struct tr_device_info info_of(struct tr_device *dev)
+{
+	struct tr_device_info info;
+
+	assert_int_equal(tr_device_info(dev, &info, &err), 0);
+	return info;
+}
+
+/* What is noted for a graph counts when the graph is queued: one call, and its copies. */
+static void what_is_queued_copied_made_and_waited_for_is_counted(void **state)
+{
+	struct tr_device *dev = open_device("host");
+	struct tr_stream *s = open_stream(dev, TR_STREAM_HIGH);
+	struct tr_event *e = open_event(dev);
+	struct tr_device_info before, now;
+	struct tr_graph *graph;
+	struct tr_buffer *b;
+	char here[8] = { 0 };
+
+	(void)state;
+	assert_int_equal(tr_device_reserve(dev, 4096, &err), 0);
+	b = cut(dev, 64);
+	before = info_of(dev);
+	assert_int_equal(before.n_made, 4); /* stream, event, arena, buffer */
+	assert_int_equal(before.n_queued + before.n_copy + before.n_wait, 0);
+	assert_int_equal(tr_stream_capture(s, &err), 0);
+	assert_int_equal(tr_stream_fill(s, tr_buffer_at(b, 0), 1, 8, &err), 0);
+	assert_int_equal(tr_stream_copy(s, TR_COPY_IN_DEVICE, tr_buffer_at(b, 8), tr_buffer_at(b, 0),
+				 8, &err), 0);
+	assert_int_equal(tr_stream_copy(s, TR_COPY_TO_HOST, here, tr_buffer_at(b, 8), 8, &err), 0);
+	assert_int_equal(tr_stream_captured(&graph, s, &err), 0);
+	now = info_of(dev);
+	assert_int_equal(now.n_made, 5);
+	assert_int_equal(now.n_queued + now.n_copy + now.n_wait, 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(tr_graph_launch(graph, s, &err), 0);
+	assert_int_equal(tr_stream_record(s, e, &err), 0);
+	assert_int_equal(tr_stream_wait(s, e, &err), 0);
+	assert_int_equal(tr_stream_copy(s, TR_COPY_TO_DEVICE, tr_buffer_at(b, 0), here, 8, &err), 0);
+	assert_int_equal(tr_event_sync(e, &err), 0);
+	assert_int_equal(tr_stream_sync(s, &err), 0);
+	now = info_of(dev);
+	assert_int_equal(now.n_queued, 6);
+	assert_int_equal(now.n_copy, 4);
+	assert_int_equal(now.n_wait, 2);
+	assert_int_equal(now.n_made, 5);
+	tr_graph_free(graph);
+	tr_buffer_free(b);
+	tr_event_free(e);
+	tr_stream_free(s);
+	tr_device_close(dev);
+}
+
 static void limits_of_operations_are_named(void **state)
 {
 	struct tr_device *dev = open_device("host");
@@ -475,6 +528,7 @@ int main(void)
 		cmocka_unit_test(waits_end_when_another_stream_loses_the_device),
 		cmocka_unit_test(a_graph_is_noted_first_and_done_when_launched),
 		cmocka_unit_test(a_graph_ends_where_the_device_is_lost),
+		cmocka_unit_test(what_is_queued_copied_made_and_waited_for_is_counted),
 		cmocka_unit_test(limits_of_operations_are_named),
 	};
 

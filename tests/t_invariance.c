@@ -146,6 +146,9 @@ static const struct on_device {
 					     NULL, NULL, 0 } },
 	{ "host", "100%", NULL, true, { "vram 100%, warm", "avx2", "uring", "0", NULL, "lru", 2, 40,
 					      NULL, NULL, 0 } },
+	/* Mixed experts leave no room for a layer. */
+	{ "host,mem=45M", "100%", NULL, true, { "vram 100%, no layer", "avx2", "uring", "10%", NULL,
+						      "lru", 2, 16, NULL, NULL, 0 } },
 	{ "host", "auto", NULL, true, { "vram auto, warm", "scalar", "uring", "0", NULL, "none", 2, 3,
 					      NULL, NULL, 0 } },
 	{ "host,threads=2", "30%", NULL, true, { "vram 30%, pmem", "avx2", "uring", "10%", "50%",

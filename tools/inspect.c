@@ -198,6 +198,8 @@ static void print_experts(const struct tr_plan *p, FILE *out)
 	print_size(out, "resident weights", p->resident_bytes);
 	snprintf(kv, sizeof(kv), "KV cache of %" PRIu32 " tokens", p->n_ctx);
 	print_size(out, kv, p->kv_bytes);
+	if (p->freed_bytes)
+		print_size(out, "of these on the device only", p->freed_bytes);
 }
 
 static void print_nodes(const struct tr_plan *p, FILE *out)
@@ -222,7 +224,7 @@ static void print_device(const struct tr_plan *p, FILE *out)
 {
 	uint64_t slots = p->vram_bytes - p->vram_scratch_bytes - p->vram_weight_bytes -
 		p->vram_kv_bytes;
-	char layers[64];
+	char layers[64], scratch[64];
 
 	if (!p->device[0])
 		return;
@@ -235,7 +237,8 @@ static void print_device(const struct tr_plan *p, FILE *out)
 		p->n_vram_ffn, p->vram_head ? ", head" : "");
 	print_size(out, layers, p->vram_weight_bytes);
 	print_size(out, "  KV cache", p->vram_kv_bytes);
-	print_size(out, "  scratch", p->vram_scratch_bytes);
+	snprintf(scratch, sizeof(scratch), "  scratch, %" PRIu32 " tokens", p->n_batch);
+	print_size(out, scratch, p->vram_scratch_bytes);
 	print_size(out, "  expert slots", slots);
 }
 

@@ -102,8 +102,8 @@ static json_t *json_device(const struct tr_plan *p)
 {
 	if (!p->device[0])
 		return json_null();
-	return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b, s:I}", "name",
-		text(p->device), "bytes", (json_int_t)p->device_bytes, "free_bytes",
+	return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b, s:I, s:I}",
+		"name", text(p->device), "bytes", (json_int_t)p->device_bytes, "free_bytes",
 		(json_int_t)p->device_free_bytes, "vram_bytes", (json_int_t)p->vram_bytes,
 		"scratch_bytes", (json_int_t)p->vram_scratch_bytes, "slot_bytes",
 		(json_int_t)(p->vram_bytes - p->vram_scratch_bytes - p->vram_weight_bytes -
@@ -111,7 +111,7 @@ static json_t *json_device(const struct tr_plan *p)
 		"weight_bytes", (json_int_t)p->vram_weight_bytes, "kv_bytes",
 		(json_int_t)p->vram_kv_bytes, "n_layer", (int)p->n_vram_layer, "n_ffn",
 		(int)p->n_vram_ffn, "head", (int)p->vram_head, "all_layers_bytes",
-		(json_int_t)p->vram_layer_bytes);
+		(json_int_t)p->vram_layer_bytes, "freed_bytes", (json_int_t)p->freed_bytes);
 }
 
 static json_t *json_plan(const struct tr_plan *p)

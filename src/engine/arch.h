@@ -65,6 +65,9 @@ struct tr_arch_gpu_cfg {
 struct tr_arch_gpu_ops {
 	/* Before weights: as struct tr_gpu_wish says. */
 	uint64_t (*weights)(const void *am, enum tr_gpu_part part, uint32_t layer);
+	/* Main memory that is given back when these weights have gone there: not what the CPU needs
+	 * too. keep_routers as below. */
+	uint64_t (*freed)(const void *am, enum tr_gpu_part part, uint32_t layer, bool keep_routers);
 	uint64_t (*scratch_bytes)(const void *am, uint32_t n_tok_max, uint32_t n_ctx);
 	/* Weights are attached: cuts what the place has of them and the scratch from the arena and
 	 * queues the uploads (tr_gpu_upload_end is the caller's). What is there is given back here. */

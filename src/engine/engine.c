@@ -354,7 +354,7 @@ static int open_foresee(struct tr_engine *e, struct tr_err *err)
 		.clock = &tr_clock_real,
 	};
 
-	if (!e->cache || (!cfg.predictor && !cfg.record_scores))
+	if (!tr_setup_foresees(&e->setup, &e->opts))
 		return 0;
 	if (!cfg.predictor)
 		cfg.predictor = "none";

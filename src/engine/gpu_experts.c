@@ -25,7 +25,8 @@ struct tr_gpu_experts {
 	struct tr_gpu_experts_cfg cfg;
 	struct sizes size;
 	struct tr_buffer *in, *gate, *up, *hidden, *y;
-	uint8_t *packed; /* pinned */
+	uint8_t *packed;    /* pinned */
+	uint8_t *packed_at; /* where the device sees it */
 	struct tr_event *done;
 };
 
@@ -117,7 +118,7 @@ int tr_gpu_experts_new(struct tr_gpu_experts **out, struct tr_gpu *gpu,
 	const struct tr_gpu_experts_cfg *cfg, struct tr_err *err)
 {
 	struct tr_gpu_experts *x = tr_calloc(1, sizeof(*x));
-	void *packed = NULL, *at;
+	void *packed = NULL, *at = NULL;
 	int rc;
 
 	if (!x)
@@ -129,6 +130,7 @@ int tr_gpu_experts_new(struct tr_gpu_experts **out, struct tr_gpu *gpu,
 	if (!rc)
 		rc = tr_pinned_new(gpu->dev, x->size.in_bytes, &packed, &at, err);
 	x->packed = packed;
+	x->packed_at = at;
 	if (!rc)
 		rc = tr_event_new(&x->done, gpu->dev, err);
 	if (rc) {
@@ -177,16 +179,23 @@ static uint32_t cut_list(const struct tr_gpu_experts *x, const struct tr_gpu_wor
 	return n_entry;
 }
 
+static void pack_acts(
+	struct tr_gpu_experts *x, const struct tr_gpu_work *w, const struct packing *p)
+{
+	memcpy(x->packed, w->act[0], w->n_tok * act_bytes(w->layer, TR_PART_GATE));
+	if (p->up)
+		memcpy(x->packed + p->up, w->act[1], w->n_tok * act_bytes(w->layer, TR_PART_UP));
+}
+
 static struct packing pack(struct tr_gpu_experts *x, const struct tr_gpu_work *w)
 {
 	size_t gate = w->n_tok * act_bytes(w->layer, TR_PART_GATE);
 	struct packing p = { 0 };
 
-	memcpy(x->packed, w->act[0], gate);
-	if (!has_one_kind(w->layer)) {
+	if (!has_one_kind(w->layer))
 		p.up = TR_ALIGN_UP(gate, (size_t)ALIGN);
-		memcpy(x->packed + p.up, w->act[1], w->n_tok * act_bytes(w->layer, TR_PART_UP));
-	}
+	if (!w->x)
+		pack_acts(x, w, &p);
 	p.list = packed_acts(w->layer, w->n_tok);
 	p.n_entry = cut_list(x, w, (struct tr_dop_expert *)(void *)(x->packed + p.list));
 	p.rows = p.list + p.n_entry * sizeof(struct tr_dop_expert);
@@ -231,6 +240,53 @@ static uint32_t end_of_window(const struct tr_dop_expert *list, uint32_t e, uint
 	return e;
 }
 
+/* The layer's input becomes activations of the part at off of the block. */
+static int quantise(struct tr_gpu_experts *x, const struct tr_gpu_work *w, enum tr_part part,
+	size_t off, struct tr_err *err)
+{
+	struct tr_dop_quantise op = { .kind = w->layer->quant[part]->act,
+		.n = x->cfg.n_embd,
+		.n_row = (uint32_t)w->n_tok,
+		.n_group = 1,
+		.x = w->x,
+		.x_stride = tr_ops_stride(x->cfg.n_embd),
+		.act = tr_buffer_at(x->in, off),
+		.act_bytes = act_bytes(w->layer, part) };
+
+	return tr_device_quantise(x->gpu->compute, &op, err);
+}
+
+/*
+ * List and rows are a few hundred bytes of a token. Threads of the device fetch them from pinned
+ * memory, as words: a copy would hand the stream over to the engine for copies and back.
+ */
+static int fetch_list(struct tr_gpu_experts *x, const struct packing *p, struct tr_err *err)
+{
+	struct tr_dop_quantise op = { .kind = TR_ACT_F32,
+		.n = (uint32_t)((p->end - p->list) / sizeof(float)),
+		.n_row = 1,
+		.n_group = 1,
+		.x = (const float *)(const void *)(x->packed_at + p->list),
+		.act = tr_buffer_at(x->in, p->list) };
+
+	return tr_device_quantise(x->gpu->compute, &op, err);
+}
+
+/* Brings activations, list and rows to the device's block. */
+static int bring(struct tr_gpu_experts *x, const struct tr_gpu_work *w, const struct packing *p,
+	struct tr_err *err)
+{
+	int rc;
+
+	if (!w->x)
+		return tr_stream_copy(x->gpu->compute, TR_COPY_TO_DEVICE, tr_buffer_at(x->in, 0),
+			x->packed, p->end, err);
+	rc = quantise(x, w, TR_PART_GATE, 0, err);
+	if (!rc && p->up)
+		rc = quantise(x, w, TR_PART_UP, p->up, err);
+	return rc ? rc : fetch_list(x, p, err);
+}
+
 int tr_gpu_experts_begin(struct tr_gpu_experts *x, const struct tr_gpu_work *w, struct tr_err *err)
 {
 	struct tr_stream *s = x->gpu->compute;
@@ -241,7 +297,7 @@ int tr_gpu_experts_begin(struct tr_gpu_experts *x, const struct tr_gpu_work *w, 
 	int rc;
 
 	tr_assert(w->y_stride == x->size.y_stride && w->n_slot <= x->size.n_pair);
-	rc = tr_stream_copy(s, TR_COPY_TO_DEVICE, tr_buffer_at(x->in, 0), x->packed, p.end, err);
+	rc = bring(x, w, &p, err);
 	for (; e < p.n_entry && !rc; e = next) {
 		next = end_of_window(list, e, p.n_entry, &op);
 		op.list = tr_buffer_at(x->in, p.list + e * sizeof(*list));

@@ -1,11 +1,12 @@
 /*
- * gpu_experts.h - the experts of a layer that lie on the device, computed there while the CPU computes
- * the others.
+ * gpu_experts.h - the experts of a layer that lie on the device, computed there while the CPU
+ * computes the others.
  *
- * One packed block goes to the device (activations, list of experts, rows of slots), then the list is
- * computed and the outputs come back into pinned memory, each expert's by itself: whoever combines them
- * does so in the order that it would have anyway, so no bit depends on where an expert was computed.
- * Nothing is allocated and nothing waited for but in finish, once.
+ * Where the layer ran on the device its input is there, and is quantised there. Else activations
+ * come from the host, as one packed block with the list of experts and the rows of slots. Then the
+ * list is computed and the outputs come back into pinned memory, each expert's by itself: whoever
+ * combines them does so in the order that it would have anyway, so no bit depends on where an
+ * expert was computed. Nothing is allocated and nothing waited for but in finish, once.
  *
  * Scratch on the device is for a window of slots; a prefill's list is taken in windows.
  */
@@ -36,7 +37,10 @@ void tr_gpu_experts_free(struct tr_gpu_experts *x);
 
 struct tr_gpu_work {
 	const struct tr_moe_layer *layer;
-	const uint8_t *act[2]; /* rows for gate and up, of the kinds that these want; the same if equal */
+	/* Rows of floats on the device, tr_ops_stride(n_embd) apart; or NULL. */
+	const float *x;
+	/* Else rows for gate and up, of the kinds that these want; the same if equal. */
+	const uint8_t *act[2];
 	size_t n_tok;	       /* rows */
 	const struct tr_dop_expert *list; /* slots ascend without a gap, from 0 */
 	size_t n_expert;
@@ -46,7 +50,7 @@ struct tr_gpu_work {
 	size_t y_stride;
 };
 
-/* Queues it. All that work points to but y may be used again at once. */
+/* Queues it. All that work points to but x and y may be used again at once. */
 int tr_gpu_experts_begin(struct tr_gpu_experts *x, const struct tr_gpu_work *work, struct tr_err *err);
 int tr_gpu_experts_finish(struct tr_gpu_experts *x, struct tr_err *err);
 

@@ -90,6 +90,7 @@ struct tr_moe {
 	/* The set in work. */
 	const struct tr_moe_layer *layer;
 	struct tr_acts *x;
+	const float *x_there;	     /* on the device, or NULL */
 	size_t n_slot, n_group;	     /* n_group: without those in VRAM */
 	size_t n_vram;		     /* groups behind these */
 	struct group *groups;	     /* [n_expert], ascending unit, then those in VRAM, ascending */
@@ -428,6 +429,7 @@ static int begin_vram(struct tr_moe *m, struct tr_err *err)
 	const struct group *g = m->groups + m->n_group;
 	uint32_t first = m->n_vram ? g->first : 0;
 	struct tr_gpu_work work = { .layer = m->layer,
+		.x = m->x_there,
 		.n_tok = m->x->n_tok,
 		.list = m->in_vram,
 		.n_expert = m->n_vram,
@@ -439,7 +441,7 @@ static int begin_vram(struct tr_moe *m, struct tr_err *err)
 
 	if (!m->n_vram)
 		return 0;
-	for (int p = 0; p < 2; p++)
+	for (int p = 0; p < 2 && !m->x_there; p++)
 		work.act[p] = tr_acts_get(m->x, &m->ops, m->layer->quant[p]->act);
 	for (size_t i = 0; i < m->n_vram; i++) {
 		m->in_vram[i] = (struct tr_dop_expert){ .first = g[i].first - first, .n = g[i].n };
@@ -510,8 +512,8 @@ static void count_set(struct tr_moe *m)
 	}
 }
 
-int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint32_t *ids,
-	struct tr_err *err)
+int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const float *there,
+	const uint32_t *ids, struct tr_err *err)
 {
 	struct tr_err why;
 	int rc;
@@ -519,6 +521,7 @@ int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint
 	tr_assert(x->n_tok <= m->n_tok_max && m->catalog->moe_of_layer[layer] >= 0);
 	m->layer = &m->catalog->moe_layers[m->catalog->moe_of_layer[layer]];
 	m->x = x;
+	m->x_there = there;
 	sort_pairs(m, ids, x->n_tok);
 	rc = begin_vram(m, &why);
 	if (rc)

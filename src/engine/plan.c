@@ -123,17 +123,29 @@ uint64_t tr_plan_dram(const struct tr_memory *memory, uint64_t fixed)
 	return TR_MIN(machine, all_but(memory->group_bytes, GROUP_SHARE, GROUP_MIN, fixed));
 }
 
+uint64_t tr_setup_dram(const struct tr_setup *s, const struct tr_memory *memory)
+{
+	return TR_MIN(tr_plan_dram(memory, s->fixed_bytes), slots_bytes(s->catalog));
+}
+
+/* A device without memory of its own takes the machine's. */
+static uint64_t fixed_bytes(const struct tr_setup *s, const struct tr_engine_opts *o)
+{
+	return s->plan.resident_bytes - s->freed_weight_bytes + s->plan.kv_bytes -
+	       s->freed_kv_bytes + tr_moe_bytes(s->catalog, s->info.n_embd, o->n_batch) +
+	       (s->gpu && s->gpu->info.is_main_memory ? s->vram_bytes : 0);
+}
+
 static int pick_dram(struct tr_setup *s, const struct tr_engine_opts *o, struct tr_err *err)
 {
 	struct tr_memory memory;
-	uint64_t fixed;
 
+	tr_setup_freed(s, o);
+	s->fixed_bytes = fixed_bytes(s, o);
 	if (o->dram)
 		return tr_opt_size("--dram", o->dram, slots_bytes(s->catalog), &s->dram_bytes, err);
 	memory = tr_memory_available("");
-	fixed = s->plan.resident_bytes + s->plan.kv_bytes +
-		tr_moe_bytes(s->catalog, s->info.n_embd, o->n_batch);
-	s->dram_bytes = TR_MIN(tr_plan_dram(&memory, fixed), slots_bytes(s->catalog));
+	s->dram_bytes = tr_setup_dram(s, &memory);
 	return 0;
 }
 
@@ -200,6 +212,11 @@ static int parse_prefetch(struct tr_setup *s, const struct tr_engine_opts *o, st
 		rc = tr_opt_size("--prefetch-budget", o->prefetch_budget, slots_bytes(s->catalog),
 			&s->prefetch_bytes, err);
 	return rc;
+}
+
+bool tr_setup_foresees(const struct tr_setup *s, const struct tr_engine_opts *o)
+{
+	return s->catalog->n_unit && (s->predictor || (o->trace && o->trace_scores));
 }
 
 /* Time goes with bytes: so much of what a token reads may be copied as it ends. Until a run has what it
@@ -323,6 +340,7 @@ static void describe(struct tr_setup *s, const struct tr_engine_opts *o)
 		.kv_bytes = tr_kv_bytes(o->kv_type, s->info.n_layer, o->n_ctx, s->info.kv_width),
 		.floor_bytes = c->floor_bytes,
 		.n_ctx = o->n_ctx,
+		.n_batch = o->n_batch,
 	};
 }
 
@@ -341,6 +359,7 @@ static void describe_device(struct tr_setup *s)
 	s->plan.n_vram_ffn = s->place.n[TR_GPU_FFN];
 	s->plan.vram_head = s->place.n[TR_GPU_HEAD];
 	s->plan.vram_layer_bytes = s->place.wanted_bytes;
+	s->plan.freed_bytes = s->freed_weight_bytes + s->freed_kv_bytes;
 }
 
 static uint64_t share(const struct tr_topo *t, unsigned k, uint64_t bytes)
@@ -361,9 +380,9 @@ static void describe_nodes(struct tr_setup *s)
 		p->node[k] = (struct tr_node_info){
 			.id = t->node[k].id,
 			.n_thread = t->node[k].n_worker,
-			.resident_bytes = share(t, k, p->resident_bytes),
+			.resident_bytes = share(t, k, p->resident_bytes - s->freed_weight_bytes),
 			.dram_bytes = share(t, k, p->tier[0].bytes),
-			.kv_bytes = p->kv_bytes / t->n_node,
+			.kv_bytes = (p->kv_bytes - s->freed_kv_bytes) / t->n_node,
 		};
 }
 
@@ -396,9 +415,9 @@ int tr_setup_open(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *e
 	if (!rc)
 		rc = pick_nodes(s, o, err);
 	if (!rc)
-		rc = pick_dram(s, o, err);
-	if (!rc)
 		rc = parse_prefetch(s, o, err);
+	if (!rc)
+		rc = pick_dram(s, o, err);
 	for (i = 0; i < o->n_pmem && !rc; i++)
 		rc = parse_pmem(s, o->pmem[i], err);
 	if (!rc)

@@ -32,6 +32,8 @@ struct tr_setup {
 	struct tr_vram_plan vram; /* n_slot 0: no tier */
 	uint64_t vram_bytes; /* to take of it, for all */
 	struct tr_gpu_place place; /* of these, what is for the layers */
+	uint64_t freed_weight_bytes, freed_kv_bytes; /* of main memory, by what lies there */
+	uint64_t fixed_bytes;			     /* of main memory, beside the DRAM cache */
 	uint32_t n_guest;   /* slots for what is fetched: see guests.h */
 	uint64_t guest_bytes; /* of one */
 	uint64_t vram_token_bytes; /* to copy there as a token ends, at most */
@@ -57,6 +59,9 @@ struct tr_setup {
 int tr_setup_open(struct tr_setup *setup, struct tr_engine_opts *opts, struct tr_err *err);
 void tr_setup_close(struct tr_setup *setup);
 
+/* Whether layers are told to look ahead, so that the CPU applies routers. */
+bool tr_setup_foresees(const struct tr_setup *setup, const struct tr_engine_opts *opts);
+
 /* plan_vram.c: gpu, catalog, info and the batch are known. Fills vram_takes, vram, place,
  * vram_bytes. */
 int tr_setup_vram(struct tr_setup *setup, const struct tr_engine_opts *opts, struct tr_err *err);
@@ -65,6 +70,8 @@ int tr_setup_vram(struct tr_setup *setup, const struct tr_engine_opts *opts, str
  * the context are known. Fills place. */
 int tr_setup_place(struct tr_setup *setup, const struct tr_engine_opts *opts, uint64_t room,
 	struct tr_err *err);
+/* plan_gpu.c: what then is not needed of main memory. Fills freed_weight_bytes, freed_kv_bytes. */
+void tr_setup_freed(struct tr_setup *setup, const struct tr_engine_opts *opts);
 /* To the log. */
 void tr_setup_say_place(const struct tr_setup *setup);
 
@@ -79,5 +86,7 @@ struct tr_memory tr_memory_available(const char *root);
 
 /* Bytes for the DRAM cache beside `fixed` bytes that are needed anyway. */
 uint64_t tr_plan_dram(const struct tr_memory *memory, uint64_t fixed);
+/* The same for an open setup: no more than all experts take. */
+uint64_t tr_setup_dram(const struct tr_setup *setup, const struct tr_memory *memory);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * plan_gpu.c - what of the layers lies on the device.
+ * plan_gpu.c - what of the layers lies on the device, and what main memory is freed by that.
  *
  * The room is first for these, since every token uses them; experts get what is left. What they
  * take is said once, at the start of a run and by `tierra inspect`.
@@ -8,6 +8,8 @@
 #include "base/mem.h"
 #include "base/opt.h"
 #include "engine/plan.h"
+
+#include <string.h>
 
 #define BUFFER_ALIGN 256 /* as the arena cuts them */
 
@@ -24,6 +26,23 @@ int tr_setup_place(
 	wish.kv_bytes = TR_ALIGN_UP(tr_kv_bytes(o->kv_type, 1, o->n_ctx, s->info.kv_width),
 		(uint64_t)BUFFER_ALIGN);
 	return tr_gpu_place_new(&s->place, &wish, room, err);
+}
+
+void tr_setup_freed(struct tr_setup *s, const struct tr_engine_opts *o)
+{
+	const struct tr_arch_gpu_ops *ops = s->arch->gpu;
+	const struct tr_gpu_place *p = &s->place;
+	bool keep_routers = tr_setup_foresees(s, o);
+
+	if (!p->n[TR_GPU_ATTENTION] || (o->device_lost && !strcmp(o->device_lost, "continue")))
+		return;
+	for (int part = 0; part < TR_N_GPU_PART; part++)
+		for (uint32_t l = 0; l < (part == TR_GPU_HEAD ? 1 : p->n_layer); l++)
+			if (p->on[part][l])
+				s->freed_weight_bytes += ops->freed(s->am, part, l, keep_routers);
+	/* Rows of the cache in main memory are touched when sessions take turns, not by one. */
+	s->freed_kv_bytes =
+		tr_kv_bytes(o->kv_type, p->n[TR_GPU_ATTENTION], o->n_ctx, s->info.kv_width);
 }
 
 void tr_setup_say_place(const struct tr_setup *s)

@@ -229,12 +229,12 @@ void ds2_look_ahead(struct ds2_chunk *c, uint32_t layer)
 	tr_live_enter(c->run->live, TR_LANE_ALWAYS);
 }
 
-int ds2_experts_begin(struct ds2_chunk *c, uint32_t layer, struct tr_err *err)
+int ds2_experts_begin(struct ds2_chunk *c, uint32_t layer, const float *there, struct tr_err *err)
 {
 	struct ds2_scratch *s = c->s;
 
 	tr_run_routed(c->run, layer, s->ids, s->weights, c->n);
-	return tr_moe_begin(c->run->moe, layer, &s->acts_ffn, s->ids, err);
+	return tr_moe_begin(c->run->moe, layer, &s->acts_ffn, there, s->ids, err);
 }
 
 int ds2_experts_end(struct ds2_chunk *c, float *out, struct tr_err *err)
@@ -254,7 +254,7 @@ static int experts(struct ds2_chunk *c, uint32_t layer, struct tr_err *err)
 
 	route(c, layer);
 	lap(c, TR_SPAN_ROUTER, layer);
-	rc = ds2_experts_begin(c, layer, err);
+	rc = ds2_experts_begin(c, layer, NULL, err);
 	if (rc)
 		return rc;
 	lap(c, TR_SPAN_LOOKUP, layer);

@@ -12,12 +12,21 @@
 #include <string.h>
 
 #define ALIGN 256
+#define PAGE_BYTES 4096
 
-/* Tokens attend in groups: room for their queries, latent sums and scores is what this bounds. At
- * most so many, by when the rows of the cache are read seldom enough. */
-#define GROUP_BYTES (64ull << 20)
-#define GROUP_MAX   32
+/*
+ * Matrices are read once for every slice, which their arithmetic hides from some hundred tokens on:
+ * an RTX 3060 has 140 multiplications of tensor cores to a byte it reads. By their data sheet; not
+ * measured.
+ */
+#define SLICE 128
+
+/* Queries and latent sums of a group. They are 272 KiB a token in Kimi K2, so it attends by 64. */
+#define GROUP_BYTES (24ull << 20)
 #define GRID_MAX    65535 /* rows that one quantise takes */
+
+/* Scores and sums by chunk of positions, of more tokens than one only as far as this goes. */
+#define SCORE_BYTES (8ull << 20)
 
 static uint64_t cut(uint64_t bytes)
 {
@@ -100,6 +109,30 @@ static uint64_t weights(const void *am, enum tr_gpu_part part, uint32_t layer)
 	}
 }
 
+/* A tensor's first and last pages may hold others, too. */
+static uint64_t pages_of(const struct tr_tensor *t)
+{
+	return t && t->bytes > 2 * PAGE_BYTES ? t->bytes - 2 * PAGE_BYTES : 0;
+}
+
+/* What moved() gives back. Of a kv_b nothing: what lies there was made of it. */
+static uint64_t freed(const void *am, enum tr_gpu_part part, uint32_t layer, bool keep_routers)
+{
+	const struct ds2 *d = am;
+	const struct ds2_layer *l = &d->layers[layer];
+
+	switch (part) {
+	case TR_GPU_ATTENTION:
+		return pages_of(l->q_a_t) + pages_of(l->q_t) + pages_of(l->kv_a_t) +
+		       pages_of(l->k_b_t) + pages_of(l->v_b_t) + pages_of(l->out_t) +
+		       (keep_routers ? 0 : pages_of(l->router_t));
+	case TR_GPU_FFN:
+		return pages_of(l->ffn.gate_t) + pages_of(l->ffn.up_t) + pages_of(l->ffn.down_t);
+	default:
+		return d->head_t == d->embd_t ? 0 : pages_of(d->head_t);
+	}
+}
+
 /* --- room to work in -------------------------------------------------------------------------- */
 
 static size_t max_ff(const struct ds2 *d)
@@ -116,7 +149,8 @@ struct ds2_gpu_in ds2_gpu_in(const struct ds2 *d, size_t n_tok)
 {
 	struct ds2_gpu_in in = { 0 };
 
-	in.h = cut(n_tok * d->mla.n_rot * sizeof(float));
+	in.pos = n_tok * d->mla.n_rot * sizeof(float);
+	in.h = cut(in.pos + sizeof(uint32_t));
 	in.bytes = in.h + rows_bytes(n_tok, d->info.n_embd);
 	return in;
 }
@@ -133,29 +167,85 @@ struct ds2_gpu_back ds2_gpu_back(const struct ds2 *d, size_t n_tok)
 	return b;
 }
 
-static uint32_t pick_group(const struct ds2 *d, uint32_t n_tok_max, uint32_t n_ctx)
+static uint64_t score_bytes(const struct ds2 *d, uint32_t n_tok, uint32_t n_ctx)
+{
+	return sizeof(float) * tr_dop_mla_floats(n_tok, d->mla.n_head, d->mla.n_lat, n_ctx);
+}
+
+/* Groups of a slice are of one size, but for the last. */
+static uint32_t pick_group(const struct ds2 *d, uint32_t n_slice)
 {
 	const struct tr_mla *a = &d->mla;
-	uint64_t token = sizeof(float) * (tr_dop_mla_floats(1, a->n_head, a->n_lat, n_ctx) +
-						 (uint64_t)a->n_head * (2 * a->n_lat + a->n_rot));
-	uint64_t n = TR_MIN(GROUP_BYTES / token, (uint64_t)GROUP_MAX);
+	uint64_t token = sizeof(float) * a->n_head * (2 * a->n_lat + a->n_rot);
+	uint64_t n = TR_MIN(GROUP_BYTES / token, (uint64_t)GRID_MAX / a->n_head);
+	uint32_t n_group;
 
-	n = TR_MIN(n, (uint64_t)GRID_MAX / a->n_head);
-	return (uint32_t)TR_MAX(TR_MIN(n, n_tok_max), 1u);
+	n = TR_MAX(TR_MIN(n, (uint64_t)n_slice), 1u);
+	n_group = (uint32_t)((n_slice + n - 1) / n);
+	return (n_slice + n_group - 1) / n_group;
+}
+
+static struct ds2_gpu_cut pick_cut(const struct ds2 *d, uint32_t n_tok_max, uint32_t n_ctx)
+{
+	struct ds2_gpu_cut c = { .n_slice = TR_MIN(n_tok_max, (uint32_t)SLICE) };
+	uint64_t n_once = SCORE_BYTES / score_bytes(d, 1, n_ctx);
+
+	c.n_group = pick_group(d, c.n_slice);
+	n_once = TR_MIN(n_once, (uint64_t)(DS2_GPU_PREFILL_PAIRS - 1) / d->mla.n_head);
+	c.n_once = (uint32_t)TR_MAX(TR_MIN(n_once, (uint64_t)c.n_group), 1u);
+	return c;
+}
+
+/* Which inputs are of a kind. */
+struct act_use {
+	bool rows;  /* of matrices */
+	bool down;  /* made of two */
+	bool heads; /* each by itself */
+};
+
+static bool takes(const struct tr_tensor *t, enum tr_act_kind kind)
+{
+	return t && t->quant->act == kind;
+}
+
+static bool heads_take(const struct ds2_layer *l, enum tr_act_kind kind)
+{
+	if (!l->kv_b_t)
+		return takes(l->k_b_t, kind) || takes(l->v_b_t, kind);
+	return takes(l->kv_b_t, kind) || tr_quant_by_id(k_b_made_quant(l->kv_b_t))->act == kind;
+}
+
+static struct act_use act_use(const struct ds2 *d, enum tr_act_kind kind)
+{
+	struct act_use use = { .rows = takes(d->head_t, kind) };
+
+	for (uint32_t i = 0; i < d->info.n_layer; i++) {
+		const struct ds2_layer *l = &d->layers[i];
+		const struct tr_tensor *rows[] = { l->q_a_t, l->q_t, l->kv_a_t, l->out_t,
+			l->router_t, l->ffn.gate_t, l->ffn.up_t };
+
+		for (size_t m = 0; m < TR_ARRAY_LEN(rows); m++)
+			use.rows |= takes(rows[m], kind);
+		use.down |= takes(l->ffn.down_t, kind);
+		use.heads |= heads_take(l, kind);
+	}
+	return use;
 }
 
 /* F32 rows are their own activations, but for those made of two and those of heads. */
-static size_t act_room(const struct ds2 *d, enum tr_act_kind kind, uint32_t n_tok, uint32_t n_group)
+static size_t act_room(const struct ds2 *d, enum tr_act_kind kind, const struct ds2_gpu_cut *cut)
 {
 	const struct tr_mla *a = &d->mla;
-	size_t wide =
-		TR_MAX(TR_MAX(d->info.n_embd, max_ff(d)), TR_MAX(a->n_head * a->n_v, d->q_lora));
-	size_t per_head = TR_ALIGN_UP(TR_MAX(a->n_nope, a->n_lat), 256u);
+	struct act_use use = act_use(d, kind);
+	size_t per_head = TR_ALIGN_UP(TR_MAX(a->n_nope, a->n_lat), 256u), wide = 0, heads = 0;
 
-	if (kind == TR_ACT_F32)
-		wide = max_ff(d);
-	return TR_MAX(n_tok * tr_act_bytes(kind, TR_ALIGN_UP(wide, (size_t)256)),
-		n_group * a->n_head * tr_act_bytes(kind, per_head));
+	if (use.rows && kind != TR_ACT_F32)
+		wide = TR_MAX(TR_MAX(d->info.n_embd, a->n_head * a->n_v), d->q_lora);
+	if (use.down)
+		wide = TR_MAX(wide, max_ff(d));
+	if (use.heads)
+		heads = cut->n_group * a->n_head * tr_act_bytes(kind, per_head);
+	return TR_MAX(cut->n_slice * tr_act_bytes(kind, TR_ALIGN_UP(wide, (size_t)256)), heads);
 }
 
 static void *take(uint8_t *base, uint64_t *at, uint64_t bytes)
@@ -172,28 +262,28 @@ static struct ds2_gpu_room lay_out(
 {
 	const struct tr_mla *a = &d->mla;
 	size_t n_embd = d->info.n_embd, n_lat = a->n_lat;
-	uint32_t n_group = pick_group(d, n_tok, n_ctx);
+	struct ds2_gpu_cut c = pick_cut(d, n_tok, n_ctx);
+	uint32_t n = c.n_slice;
 	struct ds2_gpu_room r;
 	uint64_t at = 0;
 
 	r.in = take(base, &at, ds2_gpu_in(d, n_tok).bytes);
 	r.back = take(base, &at, ds2_gpu_back(d, n_tok).bytes);
-	r.branch = take(base, &at, rows_bytes(n_tok, n_embd));
 	r.shared = take(base, &at, rows_bytes(n_tok, n_embd));
-	r.qa = take(base, &at, rows_bytes(n_tok, d->q_lora));
-	r.q = take(base, &at, rows_bytes(n_tok, a->n_head * (size_t)(a->n_nope + a->n_rot)));
-	r.kv = take(base, &at, rows_bytes(n_tok, n_lat + a->n_rot));
-	r.o = take(base, &at, rows_bytes(n_tok, a->n_head * (size_t)a->n_v));
-	r.gate = take(base, &at, rows_bytes(n_tok, max_ff(d)));
-	r.up = take(base, &at, rows_bytes(n_tok, max_ff(d)));
-	r.router = take(base, &at, rows_bytes(n_tok, d->router.n_expert));
-	r.logits = take(base, &at, rows_bytes(1, d->info.n_vocab));
+	r.branch = take(base, &at, rows_bytes(n, n_embd));
+	r.qa = take(base, &at, rows_bytes(n, d->q_lora));
+	r.q = take(base, &at, rows_bytes(n, a->n_head * (size_t)(a->n_nope + a->n_rot)));
+	r.kv = take(base, &at, rows_bytes(n, n_lat + a->n_rot));
+	r.o = take(base, &at, rows_bytes(n, a->n_head * (size_t)a->n_v));
+	r.gate = take(base, &at, rows_bytes(n, max_ff(d)));
+	r.up = take(base, &at, rows_bytes(n, max_ff(d)));
+	r.router = take(base, &at, rows_bytes(n, d->router.n_expert));
 	for (int kind = 0; kind < TR_N_ACT_KIND; kind++)
-		r.act[kind] = take(base, &at, act_room(d, kind, n_tok, n_group));
-	r.query = take(base, &at, n_group * a->n_head * (n_lat + a->n_rot) * sizeof(float));
-	r.ctx = take(base, &at, n_group * a->n_head * n_lat * sizeof(float));
-	r.mla = take(
-		base, &at, tr_dop_mla_floats(n_group, a->n_head, a->n_lat, n_ctx) * sizeof(float));
+		r.act[kind] = take(base, &at, act_room(d, kind, &c));
+	r.query = take(base, &at, c.n_group * a->n_head * (n_lat + a->n_rot) * sizeof(float));
+	r.ctx = take(base, &at, c.n_group * a->n_head * n_lat * sizeof(float));
+	r.logits = take(base, &at, rows_bytes(1, d->info.n_vocab));
+	r.mla = take(base, &at, score_bytes(d, c.n_once, n_ctx));
 	r.bytes = at;
 	return r;
 }
@@ -351,12 +441,22 @@ static int make_room(struct ds2_gpu *g, struct tr_err *err)
 	return rc ? rc : tr_event_new(&g->ready, g->cfg.gpu->dev, err);
 }
 
+static void free_graphs(struct ds2_gpu *g)
+{
+	for (uint32_t l = 0; g->graphs && l <= g->d->info.n_layer; l++)
+		for (int s = 0; s < DS2_GPU_N_STEPS; s++)
+			for (int r = 0; r < DS2_GPU_N_REACH; r++)
+				tr_graph_free(g->graphs[l][s][r].graph);
+	free(g->graphs);
+}
+
 static void close_gpu(void *gm)
 {
 	struct ds2_gpu *g = gm;
 
 	if (!g)
 		return;
+	free_graphs(g);
 	tr_event_free(g->ready);
 	tr_pinned_free(g->cfg.gpu->dev, g->pinned.in);
 	tr_pinned_free(g->cfg.gpu->dev, g->pinned.back);
@@ -379,10 +479,12 @@ static int open_gpu(
 		return tr_err_set(err, TR_E_NOMEM, "weights for the device: out of memory");
 	g->d = d;
 	g->cfg = *cfg;
-	g->n_group = pick_group(d, cfg->n_tok_max, cfg->n_ctx);
+	g->cut = pick_cut(d, cfg->n_tok_max, cfg->n_ctx);
 	g->layers = tr_calloc(d->info.n_layer, sizeof(*g->layers));
-	rc = g->layers ? make_room(g, err)
-		       : tr_err_set(err, TR_E_NOMEM, "weights for the device: out of memory");
+	g->graphs = tr_calloc(d->info.n_layer + 1, sizeof(*g->graphs));
+	rc = g->layers && g->graphs
+		     ? make_room(g, err)
+		     : tr_err_set(err, TR_E_NOMEM, "weights for the device: out of memory");
 	if (!rc)
 		rc = upload_all(g, d, err);
 	if (rc) {
@@ -395,6 +497,7 @@ static int open_gpu(
 
 const struct tr_arch_gpu_ops ds2_gpu_ops = {
 	.weights = weights,
+	.freed = freed,
 	.scratch_bytes = scratch_bytes,
 	.open = open_gpu,
 	.close = close_gpu,

@@ -37,9 +37,9 @@ struct ds2_chunk {
 
 /* --- deepseek2_forward.c: what the CPU does --------------------------------------------------- */
 
-/* The experts of s->ids begin: they are recorded, reads are submitted, s->acts_ffn is their input.
- */
-int ds2_experts_begin(struct ds2_chunk *c, uint32_t layer, struct tr_err *err);
+/* The experts of s->ids begin: they are recorded, reads are submitted. Their input is s->acts_ffn,
+ * and on the device `there`, unless that is NULL. */
+int ds2_experts_begin(struct ds2_chunk *c, uint32_t layer, const float *there, struct tr_err *err);
 /* out[n_tok][stride(n_embd)] = the weighted sum of their outputs. */
 int ds2_experts_end(struct ds2_chunk *c, float *out, struct tr_err *err);
 
