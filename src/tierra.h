@@ -446,24 +446,6 @@ struct tr_expert_stats {
 TR_API int tr_engine_expert_stats(const struct tr_engine *engine, struct tr_expert_stats **out,
 	struct tr_err *err);
 
-/* Decoding over time. Every point is of per_point tokens, but the last may be of fewer. */
-#define TR_MAX_HISTORY 512
-
-struct tr_history_point {
-	uint64_t n_token;
-	uint64_t ns;		    /* that they took */
-	uint64_t hits[TR_MAX_TIER]; /* uses by decoding that the tier served, as above */
-};
-
-struct tr_history {
-	uint64_t per_point; /* 1, and doubled whenever there is no room for more points */
-	size_t n_point;
-	struct tr_history_point point[TR_MAX_HISTORY];
-};
-
-/* No points without opts.timeline. */
-TR_API void tr_engine_history(const struct tr_engine *engine, struct tr_history *out);
-
 /* What a decoded token spent its time on. All kinds but READ follow each other without a gap. */
 enum tr_span_kind {
 	TR_SPAN_ATTENTION, /* with its norms */
@@ -481,6 +463,25 @@ enum tr_span_kind {
 	TR_SPAN_READ,	   /* expert n was being read, from request to arrival */
 	TR_N_SPAN_KIND,
 };
+
+/* Decoding over time. Every point is of per_point tokens, but the last may be of fewer. */
+#define TR_MAX_HISTORY 512
+
+struct tr_history_point {
+	uint64_t n_token;
+	uint64_t ns;		    /* that they took */
+	uint64_t hits[TR_MAX_TIER]; /* uses by decoding that the tier served, as above */
+};
+
+struct tr_history {
+	uint64_t per_point; /* 1, and doubled whenever there is no room for more points */
+	uint64_t kind_ns[TR_N_SPAN_KIND]; /* what all decoded tokens spent; of READ 0 */
+	size_t n_point;
+	struct tr_history_point point[TR_MAX_HISTORY];
+};
+
+/* No points without opts.timeline. */
+TR_API void tr_engine_history(const struct tr_engine *engine, struct tr_history *out);
 
 struct tr_span {
 	int64_t begin_ns; /* since the token began; a read may have begun before */
