@@ -860,8 +860,8 @@ struct tr_machine_tier {
 	char path[160];	 /* "" when there is none */
 	uint64_t bytes;	 /* size; 0: not known */
 	struct tr_spread latency_ns; /* one read after the other: a cache line, of a disk 4 KiB */
-	double first_share; /* when the first read of a burst has come, as a share of when the last one has;
-			     * 0: not known, an even pace */
+	double first_share; /* when the first expert, three reads, of a burst has come, as a share of when the
+			     * last one has; 0: not known, an even pace */
 	size_t n_point;
 	struct tr_machine_point point[TR_MAX_MACHINE_POINT];
 };

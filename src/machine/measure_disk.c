@@ -40,15 +40,16 @@ static const struct {
 	{ 4, 4 << 20 },
 };
 
-/* Three parts an expert; one to sixteen of them. */
+/* One to sixteen experts, whose parts are next to each other. */
 static const unsigned burst_reads[] = { 3, 6, 12, 24, 48 };
 /* None a multiple of the pieces that io cuts reads into: those end in a small one, as in a file. */
 static const uint64_t burst_block[] = { 12 << 10, 72 << 10, 264 << 10, 776 << 10, 1288 << 10,
 	2568 << 10, 5128 << 10 };
 
+#define N_PART	    3 /* reads of an expert */
 #define MAX_BURST   48
 #define BUF_BYTES   ((uint64_t)256 << 20) /* more than caches: bursts go round it */
-#define FIRST_OF    12 /* and so large: of other bursts the first read says little */
+#define FIRST_OF    12 /* and so large: of other bursts the first expert says little */
 #define FIRST_BYTES ((uint64_t)512 << 10)
 #define REST_NS	    500000 /* a layer's arithmetic */
 
@@ -56,7 +57,8 @@ struct disk {
 	struct tr_file file;
 	uint64_t block;
 	uint64_t rng;
-	uint64_t first_ns; /* when the first read of the burst ended; 0: none has */
+	uint64_t first_ns; /* when the first expert of the burst had come; 0: none has */
+	unsigned n_done[MAX_BURST / N_PART]; /* parts of each */
 	double first_sum;  /* shares of bursts of several experts */
 	unsigned n_first;
 	struct tr_io_req req[MAX_BURST];
@@ -101,7 +103,7 @@ static void done(struct tr_io_req *req)
 {
 	struct disk *d = req->ctx;
 
-	if (!d->first_ns)
+	if (++d->n_done[(req - d->req) / N_PART] == N_PART && !d->first_ns)
 		d->first_ns = tr_now_ns(&tr_clock_real);
 }
 
@@ -139,6 +141,7 @@ static int burst(struct disk *d, struct tr_io *io, const struct tr_machine_point
 	}
 	rest();
 	d->first_ns = 0;
+	memset(d->n_done, 0, sizeof(d->n_done));
 	start = tr_now_ns(&tr_clock_real);
 	tr_io_submit(io, batch, p->n_flight);
 	while (tr_io_wait(io))
