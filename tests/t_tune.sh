@@ -58,7 +58,7 @@ measured_machine_can_be_tuned_for()
 	holds "[t['kind'] for t in j['tiers']] == ['dram', 'pmem', 'nvme', 'nvme'] and
 		all(p['bytes_per_s'][1] > 0 for t in j['tiers'] for p in t['points']) and
 		any(p['burst'] for p in j['tiers'][2]['points']) and
-		0 < j['tiers'][2]['first_share'] <= 1 and
+		all(0 < p['submit_share'] < p['first_share'] <= 1 for p in j['tiers'][2]['points'] if p['burst']) and
 		[k['cols'] for k in j['kernels'] if k['quant'] == 'Q4_0'] == [256, 256] and
 		j['attend_macs_per_s'] > 0 and j['touch_bytes_per_s'] > 0" "$dir/my.machine"
 	run 0 tune --machine "$dir/my.machine" "$model" --max-dram 2G --json
@@ -67,6 +67,33 @@ measured_machine_can_be_tuned_for()
 	grep -q "none/my.machine" "$dir/err"
 	run 1 tune --measure "$dir/my.machine" --quick --disk "$dir/nowhere"
 	grep -q nowhere "$dir/err"
+}
+
+a_run_of_the_engine_is_believed()
+{
+	run 0 tune --measure "$dir/run.machine" --quick -t 2 --quant Q4_0:256 --disk "$model" --calibrate "$model"
+	grep -q "demo-q4_0.gguf, .* tokens of the engine" "$dir/out"
+	holds "[(r['model'], r['n_token'] > 8, len(r['read_s']) > 0, r['unit_s'] > 0) for r in j['runs']] ==
+		[('demo-q4_0.gguf', True, True, True)]" "$dir/run.machine"
+	run 0 tune --machine "$dir/run.machine" "$model" --max-dram 2G --dram 25%
+	grep -q "forecast from a run of .* tokens" "$dir/out"
+	# What the run says of experts is what the forecast says.
+	python3 - "$dir/run.machine" "$dir/slow.machine" <<-'END'
+	import json, sys
+	m = json.load(open(sys.argv[1]))
+	m["runs"][0]["rest_s"] += 1
+	json.dump(m, open(sys.argv[2], "w"))
+	END
+	run 0 tune --machine "$dir/run.machine" "$model" --dram 25% --policy lru --json
+	mv "$dir/out" "$dir/one"
+	run 0 tune --machine "$dir/slow.machine" "$model" --dram 25% --policy lru --json
+	holds "abs(1 / j[1]['best']['tokens_per_s'] - 1 / j[0]['best']['tokens_per_s'] - 1) < 0.01 and
+		j[0]['run']['n_token'] > 8" "$dir/one" "$dir/out"
+	run 0 tune --calibrate --quick --machine "$dir/slow.machine" "$model" --dram 25% --policy lru --json
+	holds "len(j['runs']) == 1 and j['runs'][0]['rest_s'] < 1" "$dir/slow.machine"
+	run 2 tune --calibrate --machine desktop-gen4 "$model"
+	grep -q "measured here" "$dir/err"
+	run 2 tune --calibrate --machine "$dir/slow.machine" --shape k2.5@3
 }
 
 faster_memory_makes_faster_tokens()
@@ -146,6 +173,7 @@ test_that "the recommended command line runs" recommended_line_runs
 test_that "hits are those of the run" hits_are_those_of_the_run
 test_that "a header is enough" header_is_enough
 test_that "a measured machine can be tuned for" measured_machine_can_be_tuned_for
+test_that "a run of the engine is believed" a_run_of_the_engine_is_believed
 test_that "faster memory makes faster tokens" faster_memory_makes_faster_tokens
 test_that "the reference machine is where others put it" reference_machine_is_where_others_put_it
 test_that "traps are warned about" traps_are_warned_about

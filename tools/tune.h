@@ -28,6 +28,7 @@ struct tr_tune_args {
 	const char *dram;   /* a size to look at, and no other; NULL: search */
 	const char *policy; /* the same */
 	const char *html;   /* file to write; NULL: none */
+	bool calibrate;	    /* run the model, and keep what that took in the machine's file */
 	bool gpu;	    /* weights of every token on the GPU */
 	bool json;
 	bool quick;
@@ -136,7 +137,7 @@ struct tr_tune_part {
 	double s;
 };
 
-#define TR_TUNE_MAX_PART 10
+#define TR_TUNE_MAX_PART 12
 
 /* Where the time of a forecast goes. Returns how many parts there are; some are 0. */
 size_t tr_tune_parts(const struct tr_forecast *f, struct tr_tune_part parts[TR_TUNE_MAX_PART]);
@@ -182,5 +183,11 @@ int tr_tune_html(struct tr_tune *t, const char *path, struct tr_err *err);
 
 /* Measures this machine, writes its file, prints it. Returns an exit code. */
 int tr_tune_measure(struct tr_tune *t);
+/* Runs the model and writes the machine's file anew. Returns an exit code. */
+int tr_tune_calibrate(struct tr_tune *t);
+/* The machine was measured, probably this one. */
+bool tr_tune_is_here(const struct tr_tune *t);
+/* The run of the engine that the forecast is made from; NULL: there is none. */
+const struct tr_machine_run *tr_tune_run_of(const struct tr_tune *t);
 
 #endif

@@ -90,7 +90,8 @@ size_t tr_tune_parts(const struct tr_forecast *f, struct tr_tune_part parts[TR_T
 		{ "experts that came from disk", f->arrived_s },
 		{ "waiting for the disk", f->disk_wait_s },
 		{ "weights that every token uses", f->resident_s },
-		{ "attention over the context", f->kv_s }, { "threads, norms, sums", f->loop_s } };
+		{ "attention over the context", f->kv_s }, { "threads, norms, sums", f->loop_s },
+		{ "looking up and asking for experts", f->cache_s } };
 
 	memcpy(parts, all, sizeof(all));
 	return sizeof(all) / sizeof(*all);
@@ -110,8 +111,10 @@ static void scale_disk(struct tr_speeds *s, double by)
 {
 	s->tier[TR_MACHINE_NVME] *= by;
 	s->disk_bytes_per_s *= by;
-	for (int k = 0; k <= TR_MAX_READ_TABLE; k++)
+	for (int k = 0; k <= TR_MAX_READ_TABLE; k++) {
 		s->read_s[k] /= by;
+		s->first_s[k] /= by;
+	}
 }
 
 static void add_what(
@@ -129,8 +132,10 @@ static double with_drive(const struct tr_tune *t)
 {
 	struct tr_speeds s = t->speeds;
 
-	for (int k = TR_MAX_READ_TABLE; k > 0; k--)
+	for (int k = TR_MAX_READ_TABLE; k > 0; k--) {
 		s.read_s[k] = t->speeds.read_s[(k + 1) / 2];
+		s.first_s[k] = t->speeds.first_s[(k + 1) / 2];
+	}
 	s.disk_bytes_per_s *= 2;
 	return speed_with(t, &s);
 }
@@ -317,7 +322,7 @@ static uint64_t meminfo(const char *key)
 	return (uint64_t)kib << 10;
 }
 
-static bool is_this_machine(const struct tr_tune *t)
+bool tr_tune_is_here(const struct tr_tune *t)
 {
 	return !strncmp(t->machine.source, "measured", 8);
 }
@@ -352,7 +357,7 @@ static void memory_traps(const struct tr_tune *t, char (*to)[TR_TUNE_TRAP_BYTES]
 			"%" PRIu64 " bytes are needed and the machine has %" PRIu64
 			": it would swap, and each page swapped out costs more than a miss",
 			want, t->dram_bytes);
-	if (!is_this_machine(t))
+	if (!tr_tune_is_here(t))
 		return;
 	if (has && want > has)
 		trap(to, n,

@@ -56,6 +56,14 @@ static json_t *shares_json(const struct tr_tune *t)
 	return to;
 }
 
+static json_t *run_json(const struct tr_machine_run *r)
+{
+	if (!r)
+		return json_null();
+	return json_pack("{s:i, s:f, s:f}", "n_token", (int)r->n_token, "token_s", r->token_s,
+		"said_s", r->said_s);
+}
+
 json_t *tr_tune_json(struct tr_tune *t)
 {
 	char trap[TR_TUNE_MAX_TRAP][TR_TUNE_TRAP_BYTES], line[2048];
@@ -72,6 +80,7 @@ json_t *tr_tune_json(struct tr_tune *t)
 		"machine", t->machine.name, "command", line, "floor_bytes",
 		(json_int_t)t->model.floor_bytes, "best", row_json(&t->row[t->best]), "results",
 		rows, "shares", shares_json(t), "traps", traps);
+	json_object_set_new(root, "run", run_json(tr_tune_run_of(t)));
 	n = tr_tune_purchases(t, what);
 	json_object_set_new(root, "purchases", whats_json(what, n, "tokens_per_s", NULL));
 	n = tr_tune_assumptions(t, what);

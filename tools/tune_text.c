@@ -92,12 +92,28 @@ static const char *source_of(const struct tr_tune *t)
 				 : "routing drawn from a skew";
 }
 
+static void print_figures(const struct tr_tune *t)
+{
+	const struct tr_machine_run *r = tr_tune_run_of(t);
+
+	if (r)
+		printf("forecast from a run of %u tokens of this model on the machine, which took "
+		       "%.2f ms each where its parts add up to %.2f\n\n",
+			r->n_token, 1e3 * r->token_s, 1e3 * r->said_s);
+	else
+		printf("forecast from the machine's figures part by part%s\n\n",
+			tr_tune_is_here(t) && t->args.model
+				? " (--calibrate: from a run of the model)"
+				: "");
+}
+
 void tr_tune_print(struct tr_tune *t)
 {
 	char bytes[32];
 
-	printf("%s on %s, %s, floor %s\n\n", t->model.name, t->machine.name, source_of(t),
+	printf("%s on %s, %s, floor %s\n", t->model.name, t->machine.name, source_of(t),
 		tr_table_bytes(t->model.floor_bytes, bytes, sizeof(bytes)));
+	print_figures(t);
 	print_rows(t);
 	print_best(t);
 	print_whats(t);
