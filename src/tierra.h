@@ -737,11 +737,15 @@ struct tr_replay_visit {
 	uint32_t n_hit;	   /* that were in the cache */
 	uint32_t n_pmem;   /* that were not, and lie in persistent memory */
 	uint32_t n_fresh;  /* that were not, and got a slot that held none before */
+	uint32_t n_ahead;  /* that were not, and would have been read ahead */
+	uint32_t n_vain;   /* experts that would have been read ahead for it, which it did not use */
 };
 
 struct tr_replay_opts {
 	const char *policy;    /* as in tr_engine_opts */
-	const char *predictor; /* the same; nothing is read ahead in a replay */
+	const char *predictor; /* the same */
+	uint32_t n_ahead;      /* with it and one cache for all layers: experts that may be read ahead at one
+				* time. They are counted, and change nothing in the cache; 0: none */
 	const char *cache;     /* "10%" of all experts, "800" experts, or bytes as "96G" */
 	bool per_layer;	       /* a cache for each layer, together of that size */
 	uint64_t n_warm;       /* tokens that are replayed before counting begins */
@@ -759,6 +763,8 @@ struct tr_replay_stats {
 	uint64_t n_request;
 	uint64_t n_hit;
 	uint64_t n_evict;
+	uint64_t n_ahead;   /* of those missed, that would have been read ahead */
+	uint64_t n_vain;    /* others that would have been */
 	uint64_t n_promoted; /* copies from persistent memory, made as tokens ended */
 	uint64_t bytes;	    /* of the experts that were missed; 0 when the trace does not tell sizes */
 	uint64_t ns;	    /* time that the replay took */
