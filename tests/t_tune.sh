@@ -25,7 +25,7 @@ hits_are_those_of_the_run()
 			--output json --trace "$dir/run.trace"
 		mv "$dir/out" "$dir/run"
 		run 0 tune --machine desktop-gen4 --json "$model" --trace "$dir/run.trace" --dram $size \
-			--policy foresight
+			--policy foresight --predictor none
 		holds "abs(j[0]['best']['run_hit_rate'] - j[1]['shares']['hit_rate']) < 1e-9 and
 			j[0]['best']['n_token'] == j[1]['timings']['decode']['tokens'] and
 			j[0]['best']['n_prompt'] == j[1]['timings']['prefill']['tokens'] and
@@ -127,6 +127,46 @@ reference_machine_is_where_others_put_it()
 	holds "' --vram ' not in j['command']"
 }
 
+# Every token uses the experts of the one before, more than the cache holds; a slow processor leaves the disk time.
+reading_ahead_is_recommended_where_it_gains()
+{
+	cat >"$dir/slow.machine" <<-'END'
+	{"format": "tierra-machine", "version": 1, "name": "slow", "n_thread": 2, "tiers": [
+	 {"kind": "dram", "direct": true, "bytes": 4e9,
+	  "points": [{"n_flight": 2, "block_bytes": 0, "bytes_per_s": [2e7, 2e7, 2e7]}]},
+	 {"kind": "nvme", "direct": true,
+	  "points": [{"n_flight": 1, "block_bytes": 4096, "bytes_per_s": [1e7, 1e7, 1e7]}]}]}
+	END
+	python3 - "$dir/again" "$dir/chance" <<-'END'
+	import random, sys
+	random.seed(1)
+	for path, again in zip(sys.argv[1:], (True, False)):
+	    with open(path, "w") as f:
+	        for token in range(120):
+	            for layer in range(5):
+	                used = range(4) if again else random.sample(range(64), 4)
+	                for expert in used:
+	                    print(f"{token},{layer},{expert}", file=f)
+	END
+	for routing in again chance; do
+		run 0 tune --machine "$dir/slow.machine" "$model" --trace "$dir/$routing" --dram 4% --json
+		mv "$dir/out" "$dir/$routing.json"
+	done
+	holds "[s['option'] for s in j[0]['search']] == ['-t', '--dram', '--policy', '--predictor',
+		'--prefetch-budget'] and j[0]['best']['foreseen_per_token'] > 1 and
+		' --predictor ' in j[0]['command'] and ' --prefetch-budget ' in j[0]['command'] and
+		j[0]['search'][3]['taken'] and
+		j[0]['search'][3]['tokens_per_s_best_tried'] > 1.03 * j[0]['search'][3]['tokens_per_s_before'] and
+		not j[1]['search'][3]['taken'] and j[1]['search'][3]['tried'].startswith('last') and
+		' --predictor ' not in j[1]['command']" "$dir/again.json" "$dir/chance.json"
+	run 0 tune --machine "$dir/slow.machine" "$model" --trace "$dir/again" --dram 4% --predictor none --json
+	holds "' --predictor ' not in j['command'] and 'given' in j['search'][3]['note']"
+	run 0 tune --machine desktop-gen4 "$model" --dram 4% --html "$dir/page.html"
+	grep -q -- "--prefetch-budget .*no predictor" "$dir/out"
+	grep -q "needs --trace" "$dir/out" && grep -q "needs --trace" "$dir/page.html"
+	run 2 tune --machine desktop-gen4 "$model" --predictor oracle
+}
+
 traps_are_warned_about()
 {
 	run 0 tune --machine desktop-gen4 "$model" --dram 1M --policy lru
@@ -176,6 +216,7 @@ test_that "a measured machine can be tuned for" measured_machine_can_be_tuned_fo
 test_that "a run of the engine is believed" a_run_of_the_engine_is_believed
 test_that "faster memory makes faster tokens" faster_memory_makes_faster_tokens
 test_that "the reference machine is where others put it" reference_machine_is_where_others_put_it
+test_that "reading ahead is recommended where it gains" reading_ahead_is_recommended_where_it_gains
 test_that "traps are warned about" traps_are_warned_about
 test_that "a page needs nothing else" page_needs_nothing_else
 test_that "unknown machines are named" unknown_machines_are_named

@@ -51,28 +51,21 @@ static void put_pmem(struct line *l, const struct tr_tune *t)
 		put(l, " --promote off");
 }
 
-/* As much as can be read while a layer is computed, at least a layer's experts. */
-static uint64_t prefetch_budget(const struct tr_tune *t)
-{
-	const struct tr_workload *w = &t->model.work;
-	double layer_s = best_of(t)->warm.token_s / w->n_layer;
-	uint64_t bytes = (uint64_t)(layer_s * t->speeds.disk_bytes_per_s);
-	uint64_t least = w->n_used * t->model.slot_bytes;
-
-	return bytes > least ? bytes : least;
-}
-
 void tr_tune_command(const struct tr_tune *t, char *to, size_t cap)
 {
 	const struct tr_tune_choice *c = &best_of(t)->choice;
 	struct line l = { to, cap, 0 };
 
 	put(&l, "tierra generate -m %s -c %u -t %u --dram %" PRIu64 "M --policy %s",
-		t->args.model ? t->args.model : "MODEL", t->model.n_ctx, t->machine.n_thread,
+		t->args.model ? t->args.model : "MODEL", t->model.n_ctx,
+		t->speeds.n_thread[TR_MACHINE_DRAM] ? t->speeds.n_thread[TR_MACHINE_DRAM]
+						    : t->machine.n_thread,
 		c->dram_bytes >> 20, c->policy);
-	if (c->predictor)
+	if (c->predictor && c->n_ahead)
 		put(&l, " --predictor %s --prefetch auto --prefetch-budget %" PRIu64 "M",
-			c->predictor, (prefetch_budget(t) >> 20) + 1);
+			c->predictor, (c->n_ahead * t->model.slot_bytes >> 20) + 1);
+	else if (c->predictor)
+		put(&l, " --predictor %s --prefetch off", c->predictor);
 	put_pmem(&l, t);
 	if (t->vram_room)
 		put(&l, " --device cuda:0 --vram %" PRIu64 "M", t->vram_room >> 20);
@@ -404,8 +397,8 @@ size_t tr_tune_traps(const struct tr_tune *t, char to[TR_TUNE_MAX_TRAP][TR_TUNE_
 	if (busy > 0.5)
 		trap(to, &n,
 			"the disk is saturated (busy %.0f%% of a token, waited for %.0f%%): "
-			"reading "
-			"ahead leaves it nothing, --predictor is best left off",
+			"reading ahead finds little time; more DRAM, a profile to begin with or a "
+			"second drive help",
 			100 * busy, 100 * r->warm.disk_wait_s / r->warm.token_s);
 	if (t->vram_room || t->args.gpu)
 		trap(to, &n,

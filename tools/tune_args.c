@@ -21,6 +21,7 @@ enum {
 	KEY_MAX_VRAM,
 	KEY_DRAM,
 	KEY_POLICY,
+	KEY_PREDICTOR,
 	KEY_HTML,
 	KEY_CALIBRATE,
 	KEY_QUICK,
@@ -63,6 +64,8 @@ static const struct argp_option options[] = {
 		4 },
 	{ "dram", KEY_DRAM, "SIZE", 0, "look at this DRAM cache and at no other, as 8G or 25%", 4 },
 	{ "policy", KEY_POLICY, "NAME", 0, "look at this policy and at no other", 4 },
+	{ "predictor", KEY_PREDICTOR, "NAME", 0, "look at this predictor, or none, and at no other",
+		4 },
 	{ "reserve", KEY_RESERVE, "SIZE", 0,
 		"of that, left to the system (default: a tenth, at least 512M)", 4 },
 	{ "context", 'c', "N", 0, "tokens of context (default 4096); forecasts have it half full",
@@ -99,6 +102,15 @@ static void check(const struct argp_state *state, const struct tr_tune_args *a)
 		argp_error(state, "no machine given (--machine FILE|NAME), nor --measure FILE");
 	if (a->machine && !a->model == !a->shape)
 		argp_error(state, "either a model file or --shape is expected");
+	for (size_t i = 0; a->predictor && i <= tr_n_predictor(); i++) {
+		struct tr_predictor_info info;
+
+		if (i == tr_n_predictor())
+			argp_error(state, "--predictor: there is no '%s'", a->predictor);
+		tr_predictor_info(i, &info);
+		if (!strcmp(info.name, a->predictor))
+			break;
+	}
 	if (a->calibrate && !a->model)
 		argp_error(state, "--calibrate: a model file is expected");
 	if ((a->trace != NULL) + (a->profile != NULL) + (a->skew > 0) > 1)
@@ -160,6 +172,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_POLICY:
 		a->policy = arg;
+		break;
+	case KEY_PREDICTOR:
+		a->predictor = arg;
 		break;
 	case KEY_HTML:
 		a->html = arg;
