@@ -394,6 +394,25 @@ static void kernels_that_cannot_be_are_refused(void **state)
 	}
 }
 
+/* Whatever was measured, and however large the experts are. */
+static void more_reads_at_once_never_take_less_time(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < tr_n_machine(); i++)
+		for (double bytes = 20e3; bytes < 50e6; bytes *= 1.7) {
+			struct tr_workload w = typed("Q4_K", 7168);
+			struct tr_speeds s;
+
+			w.unit_bytes = bytes;
+			tr_machine_speeds(tr_machine_get(i), &w, false, &s);
+			for (int k = 2; s.disk_bytes_per_s > 0 && k <= TR_MAX_READ_TABLE; k++)
+				if (!(s.read_s[k] >= s.read_s[k - 1] && s.read_s[1] > 0))
+					fail_msg("%s, %.0f bytes: %d take %g s, %d %g",
+						tr_machine_get(i)->name, bytes, k, s.read_s[k],
+						k - 1, s.read_s[k - 1]);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -412,6 +431,7 @@ int main(void)
 		cmocka_unit_test(kernels_of_the_nearest_width_count),
 		cmocka_unit_test(resident_matrices_are_bytes_and_waking),
 		cmocka_unit_test(bursts_are_taken_between_those_measured),
+		cmocka_unit_test(more_reads_at_once_never_take_less_time),
 		cmocka_unit_test(small_measurement_fills_every_figure),
 		cmocka_unit_test(kernels_that_cannot_be_are_refused),
 	};

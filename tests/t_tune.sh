@@ -167,6 +167,15 @@ reading_ahead_is_recommended_where_it_gains()
 	run 2 tune --machine desktop-gen4 "$model" --predictor oracle
 }
 
+more_hits_are_never_slower()
+{
+	for machine in desktop-gen4 optane-3060 workstation-32g cxl; do
+		run 0 tune --machine $machine "$model" --policy lfu --json
+		holds "len(j['results']) >= 6 and all(b['warm_tokens_per_s'] > 0.999 * a['warm_tokens_per_s']
+			for a, b in zip(j['results'][:5], j['results'][1:6]))"
+	done
+}
+
 traps_are_warned_about()
 {
 	run 0 tune --machine desktop-gen4 "$model" --dram 1M --policy lru
@@ -175,6 +184,13 @@ traps_are_warned_about()
 	grep -q "would swap" "$dir/err"
 	run 0 tune --machine desktop-gen4 "$model" --skew top25=0.99 -c 128
 	grep -q "too large" "$dir/err"
+	python3 - >"$dir/short" <<-'END'
+	for token in range(10):
+	    for i in range(20):
+	        print(f"{token},{i // 4},{4 * token + i % 4}")
+	END
+	run 0 tune --machine desktop-gen4 "$model" --trace "$dir/short" --dram 100%
+	grep -q "10 tokens do not fill this cache" "$dir/err"
 	run 2 tune --machine desktop-gen4 "$model" --gpu
 	grep -q "no VRAM" "$dir/err"
 }
@@ -217,6 +233,7 @@ test_that "a run of the engine is believed" a_run_of_the_engine_is_believed
 test_that "faster memory makes faster tokens" faster_memory_makes_faster_tokens
 test_that "the reference machine is where others put it" reference_machine_is_where_others_put_it
 test_that "reading ahead is recommended where it gains" reading_ahead_is_recommended_where_it_gains
+test_that "more hits are never slower" more_hits_are_never_slower
 test_that "traps are warned about" traps_are_warned_about
 test_that "a page needs nothing else" page_needs_nothing_else
 test_that "unknown machines are named" unknown_machines_are_named

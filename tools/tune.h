@@ -102,6 +102,7 @@ struct tr_tune_row {
 	struct tr_predictor_stats foresight; /* of the predictor; visits 0: none */
 	double foreseen, vain; /* reads ahead of a warm token: that were needed, that were not */
 	double replay_s;       /* that finding this out took */
+	bool fills;	       /* the cache was still growing in the second half */
 	struct tr_tune_window all, last;
 };
 

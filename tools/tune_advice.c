@@ -2,6 +2,7 @@
  * tune_advice.c - what follows from the best row: the command line, where its time goes, what a
  * purchase would change, which assumptions decide, and what will go wrong.
  */
+#include "tools/table.h"
 #include "tools/tool.h"
 #include "tools/tune.h"
 
@@ -332,6 +333,8 @@ trap(char (*to)[TR_TUNE_TRAP_BYTES], size_t *n, const char *fmt, ...)
 	va_end(ap);
 }
 
+#define SIZE(bytes) tr_table_bytes(bytes, (char[32]){ 0 }, 32)
+
 static void memory_traps(const struct tr_tune *t, char (*to)[TR_TUNE_TRAP_BYTES], size_t *n)
 {
 	const struct tr_tune_row *r = best_of(t);
@@ -341,27 +344,24 @@ static void memory_traps(const struct tr_tune *t, char (*to)[TR_TUNE_TRAP_BYTES]
 
 	if (r->choice.dram_bytes < t->model.floor_bytes)
 		trap(to, n,
-			"%" PRIu64
-			" bytes of DRAM are below the floor, one token's experts (%" PRIu64
-			" bytes): recency policies hit nothing",
-			r->choice.dram_bytes, t->model.floor_bytes);
+			"%s of DRAM are below the floor, one token's experts (%s): recency "
+			"policies hit nothing",
+			SIZE(r->choice.dram_bytes), SIZE(t->model.floor_bytes));
 	if (want > t->dram_bytes)
 		trap(to, n,
-			"%" PRIu64 " bytes are needed and the machine has %" PRIu64
-			": it would swap, and each page swapped out costs more than a miss",
-			want, t->dram_bytes);
+			"%s are needed and the machine has %s: it would swap, and each page "
+			"swapped out costs more than a miss",
+			SIZE(want), SIZE(t->dram_bytes));
 	if (!tr_tune_is_here(t))
 		return;
 	if (has && want > has)
-		trap(to, n,
-			"%" PRIu64 " bytes are needed, but only %" PRIu64
-			" are free now: it would swap",
-			want, has);
+		trap(to, n, "%s are needed, but only %s are free now: it would swap", SIZE(want),
+			SIZE(has));
 	if (swap > (uint64_t)64 << 20)
 		trap(to, n,
-			"%" PRIu64 " bytes of swap are in use on this machine: switch it off, or "
-			"leave more to the system (--reserve)",
-			swap);
+			"%s of swap are in use on this machine: switch it off, or leave more to "
+			"the system (--reserve)",
+			SIZE(swap));
 }
 
 static void size_traps(const struct tr_tune *t, char (*to)[TR_TUNE_TRAP_BYTES], size_t *n)
@@ -378,11 +378,16 @@ static void size_traps(const struct tr_tune *t, char (*to)[TR_TUNE_TRAP_BYTES], 
 			"M is too large: it gains less than 1%%, and "
 			"filling it takes time",
 			r->choice.dram_bytes >> 20);
+	if (r->fills)
+		trap(to, n,
+			"%u tokens do not fill this cache: what is called warm is still filling, "
+			"and gets faster (a longer trace tells more; --profile begins with the "
+			"hot experts)",
+			r->n_token);
 	if (r->n_token && r->first.token_s > 1.1 * r->warm.token_s)
 		trap(to, n,
 			"the cache is cold at first: the first %u tokens come at %.1f tokens/s, "
-			"later "
-			"ones at %.1f (--profile begins with the hot experts)",
+			"later ones at %.1f (--profile begins with the hot experts)",
 			r->n_token, 1 / r->first.token_s, 1 / r->warm.token_s);
 }
 

@@ -278,6 +278,16 @@ static double hits_of(const struct tr_tune_window *w)
 	return all > 0 ? hit / all : 0;
 }
 
+/* Experts that the cache held more at the end of the second half than at its begin. */
+static double grown(const struct tr_tune_row *row, const struct tr_replay_stats *stats)
+{
+	double loaded = (double)stats->n_promoted - (double)stats->n_evict;
+
+	for (size_t i = 0; i < row->last.n_kind; i++)
+		loaded += row->last.kind[i].n[TR_MACHINE_NVME] * row->last.kind[i].count;
+	return loaded;
+}
+
 static void finish(struct watch *w, const struct tr_replay_stats *stats)
 {
 	struct tr_tune_row *row = w->row;
@@ -307,6 +317,7 @@ static void finish(struct watch *w, const struct tr_replay_stats *stats)
 	row->load_s = load_s(t);
 	row->foreseen = (double)stats->n_ahead / (row->last.n_token > 0 ? row->last.n_token : 1);
 	row->vain = (double)stats->n_vain / (row->last.n_token > 0 ? row->last.n_token : 1);
+	row->fills = grown(row, stats) > 0.05 * (double)stats->capacity;
 	row->replay_s = (double)stats->ns * 1e-9;
 	if (!row->n_prompt)
 		draw_prompt(t, row);

@@ -13,6 +13,7 @@
  * An option is recommended where it gains more than the noise. No replay is begun that is not
  *expected to end within SEARCH_S.
  */
+#include "tools/table.h"
 #include "tools/tool.h"
 #include "tools/tune.h"
 
@@ -47,6 +48,7 @@ static int size_vram(struct tr_tune *t)
 {
 	uint64_t fixed =
 		VRAM_RESERVE + (t->args.gpu ? t->model.resident_bytes + t->model.kv_bytes : 0);
+	char a[32], b[32];
 	int rc = 0;
 
 	t->vram_bytes = bytes_of(&t->machine, TR_MACHINE_VRAM);
@@ -55,9 +57,10 @@ static int size_vram(struct tr_tune *t)
 			"--max-vram", t->args.max_vram, t->vram_bytes, &t->vram_bytes, &t->err);
 	if (!rc && t->args.gpu && t->vram_bytes < fixed)
 		tr_tool_warn(
-			"--gpu: weights that every token uses, KV cache and buffers take %" PRIu64
-			" bytes, VRAM has %" PRIu64,
-			fixed, t->vram_bytes);
+			"--gpu: weights that every token uses, KV cache and buffers take %s, VRAM "
+			"has %s",
+			tr_table_bytes(fixed, a, sizeof(a)),
+			tr_table_bytes(t->vram_bytes, b, sizeof(b)));
 	t->vram_room = t->vram_bytes > fixed ? t->vram_bytes - fixed : 0;
 	return rc;
 }
@@ -65,6 +68,7 @@ static int size_vram(struct tr_tune *t)
 static int size_dram(struct tr_tune *t)
 {
 	uint64_t reserve, fixed;
+	char a[32], b[32];
 	int rc = 0;
 
 	t->dram_bytes = bytes_of(&t->machine, TR_MACHINE_DRAM);
@@ -77,9 +81,10 @@ static int size_dram(struct tr_tune *t)
 	fixed = reserve + (t->args.gpu ? 0 : t->model.resident_bytes + t->model.kv_bytes);
 	t->room = t->dram_bytes > fixed ? t->dram_bytes - fixed : 0;
 	if (!rc && t->dram_bytes < fixed)
-		tr_tool_warn("weights that every token uses, KV cache and reserve take %" PRIu64
-			     " bytes, DRAM has %" PRIu64 ": the machine would swap",
-			fixed, t->dram_bytes);
+		tr_tool_warn("weights that every token uses, KV cache and reserve take %s, DRAM "
+			     "has %s: the machine would swap",
+			tr_table_bytes(fixed, a, sizeof(a)),
+			tr_table_bytes(t->dram_bytes, b, sizeof(b)));
 	return rc;
 }
 

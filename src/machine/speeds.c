@@ -68,20 +68,56 @@ static double ops_s(const struct tr_machine *m, size_t tier, const struct tr_mat
 
 /* --- disks ------------------------------------------------------------------------------------ */
 
-/* Of the reads that are not larger than a part of an expert nor more at a time than n_read: those
- * that give the most. Smaller ones where there are none. */
-static double steady_rate(const struct tr_machine_tier *t, double part_bytes, unsigned n_read)
+static double in_flight(const struct tr_machine_point *p)
 {
-	double best = 0, least = t->point[0].bytes_per_s.mid;
+	return (double)p->n_flight * (double)p->block_bytes;
+}
+
+/* The most that reads of no more than so many bytes at a time gave, none larger than a part. io
+ * cuts reads into pieces, so what is in flight is bytes, not reads. */
+static double best_until(const struct tr_machine_tier *t, double part_bytes, double bytes)
+{
+	double best = 0;
 
 	for (size_t i = 0; i < t->n_point; i++) {
 		const struct tr_machine_point *p = &t->point[i];
 
-		least = TR_MIN(least, p->bytes_per_s.mid);
-		if (!p->burst && (double)p->block_bytes <= part_bytes && p->n_flight <= n_read)
+		if (!p->burst && (double)p->block_bytes <= part_bytes && in_flight(p) <= bytes)
 			best = TR_MAX(best, p->bytes_per_s.mid);
 	}
-	return best > 0 ? best : least;
+	return best;
+}
+
+static double least_rate(const struct tr_machine_tier *t)
+{
+	double least = t->point[0].bytes_per_s.mid;
+
+	for (size_t i = 1; i < t->n_point; i++)
+		least = TR_MIN(least, t->point[i].bytes_per_s.mid);
+	return least;
+}
+
+/* So many bytes, asked for at once in parts, where bursts were not measured: between the time that
+ * the next fewer bytes in flight need, and the next more. */
+static double steady_s(const struct tr_machine_tier *t, double part_bytes, double bytes)
+{
+	double lo = 0, hi = 0, a, b;
+
+	for (size_t i = 0; i < t->n_point; i++) {
+		double x = in_flight(&t->point[i]);
+
+		if (t->point[i].burst || (double)t->point[i].block_bytes > part_bytes)
+			continue;
+		if (x <= bytes)
+			lo = fmax(lo, x);
+		else
+			hi = hi > 0 ? fmin(hi, x) : x;
+	}
+	a = lo > 0 ? lo / best_until(t, part_bytes, lo) : t->latency_ns.mid * 1e-9;
+	if (!(hi > 0))
+		return lo > 0 ? a * bytes / lo : a + bytes / least_rate(t);
+	b = fmax(a, hi / best_until(t, part_bytes, hi));
+	return a + (b - a) * (bytes - lo) / (hi - lo);
 }
 
 /* What of a burst is asked for: until all have come, until the first expert has, until it is
@@ -148,7 +184,7 @@ static double reads_s(const struct tr_machine_tier *t, double block, double n, e
 	if (!burst_blocks(t, block, &lo, &hi) && part != LAST)
 		return 0;
 	if (!lo)
-		return t->latency_ns.mid * 1e-9 + n * block / steady_rate(t, block, (unsigned)n);
+		return steady_s(t, block, n * block);
 	a = burst_by_count(t, lo, n, part);
 	b = burst_by_count(t, hi, n, part);
 	if (hi == lo)
@@ -161,11 +197,8 @@ static void add_disk(
 	const struct tr_machine_tier *t, const struct tr_workload *w, struct tr_speeds *s)
 {
 	double block = w->unit_bytes / 3, before = s->disk_bytes_per_s, many;
-	uint64_t lo, hi;
 
-	many = steady_rate(t, block, 3 * w->n_used);
-	if (burst_blocks(t, block, &lo, &hi))
-		many = MANY * w->unit_bytes / reads_s(t, block, 3 * MANY, LAST);
+	many = MANY * w->unit_bytes / reads_s(t, block, 3 * MANY, LAST);
 	s->disk_bytes_per_s += many;
 	for (unsigned k = 1; k <= TR_MAX_READ_TABLE; k++) {
 		double all = reads_s(t, block, 3 * k, LAST), one = reads_s(t, block, 3, LAST);
