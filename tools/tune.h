@@ -107,7 +107,7 @@ struct tr_tune_row {
 };
 
 #define TR_TUNE_MAX_STEP  8
-#define TR_TUNE_STEP_TEXT 160
+#define TR_TUNE_STEP_TEXT 256
 
 /* One option of the search, in its order. */
 struct tr_tune_step {

@@ -391,12 +391,40 @@ static void size_traps(const struct tr_tune *t, char (*to)[TR_TUNE_TRAP_BYTES], 
 			r->n_token, 1 / r->first.token_s, 1 / r->warm.token_s);
 }
 
+#define RUN_OFF 1.5 /* the memory of a virtual machine moves as much as 1.4 within minutes */
+
+/* A run that was much slower than what was measured part by part, or the other way round. */
+static void run_traps(const struct tr_tune *t, char (*to)[TR_TUNE_TRAP_BYTES], size_t *n)
+{
+	const struct tr_machine_run *run = tr_tune_run_of(t);
+	struct tr_machine *m = tr_tool_calloc(1, sizeof(*m));
+	struct tr_speeds parts;
+	double reads = 1, experts;
+
+	*m = t->machine;
+	m->n_run = 0;
+	tr_machine_speeds(m, &t->model.work, t->args.gpu, &parts);
+	free(m);
+	if (!run)
+		return;
+	if (run->n_read && parts.read_s[run->n_read] > 0)
+		reads = run->read_s[run->n_read] / parts.read_s[run->n_read];
+	experts = run->unit_s * parts.tier[TR_MACHINE_DRAM] / t->model.work.unit_bytes;
+	if (reads > RUN_OFF || experts > RUN_OFF || reads < 1 / RUN_OFF || experts < 1 / RUN_OFF)
+		trap(to, n,
+			"in the run of this model reads took %.1f times, an expert %.1f times what "
+			"the machine's figures say: others were at work during one of them; "
+			"--measure or --calibrate again",
+			reads, experts);
+}
+
 size_t tr_tune_traps(const struct tr_tune *t, char to[TR_TUNE_MAX_TRAP][TR_TUNE_TRAP_BYTES])
 {
 	const struct tr_tune_row *r = best_of(t);
 	double busy = r->warm.lane_busy_s[TR_MACHINE_NVME] / r->warm.token_s;
 	size_t n = 0;
 
+	run_traps(t, to, &n);
 	memory_traps(t, to, &n);
 	size_traps(t, to, &n);
 	if (busy > 0.5)

@@ -350,7 +350,7 @@ static int try_predictor(struct tr_tune *t, struct tr_tune_step *s, const char *
 	if (rc || t->args.policy || !strcmp(c.policy, LISTENS))
 		return rc;
 	c.policy = LISTENS;
-	snprintf(what, sizeof(what), "%s for " LISTENS, name);
+	snprintf(what, sizeof(what), "%s/" LISTENS, name);
 	return try_and_keep(t, s, &c, what, TR_TUNE_NOISE_SAID);
 }
 
