@@ -232,7 +232,8 @@ static void line(const struct cells *c, double *once, double *each)
 
 #define FEW 4 /* samples that a cell needs to be believed against a line */
 
-/* Tables by number of reads: cells, and between and beyond them the line. */
+/* Tables by number of reads: cells, and between and beyond them the line. Fewer never take longer.
+ */
 static void fill_tables(struct tr_machine_run *r, uint32_t n_used, const struct cells *last,
 	const struct cells *first)
 {
@@ -247,6 +248,10 @@ static void fill_tables(struct tr_machine_run *r, uint32_t n_used, const struct 
 
 		r->read_s[k] = many ? last->at[k].s : once + (double)k * each;
 		r->first_s[k] = many ? first->at[k].s : r->read_s[k] * share;
+	}
+	for (size_t k = r->n_read; k-- > 1;) {
+		r->read_s[k] = fmin(r->read_s[k], r->read_s[k + 1]);
+		r->first_s[k] = fmin(r->first_s[k], r->read_s[k]);
 	}
 }
 
