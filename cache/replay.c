@@ -8,7 +8,7 @@
  *
  * A predictor is guided as in the engine: it is told of a decoded set when that has been taken and
  * before any of it leaves, and sees dense layers go by. Scores are those that were recorded. Its
- * answers go to the policy; nothing is read ahead.
+ * answers go to the policy; what would be read ahead by them is counted beside (replay_ahead.h).
  */
 #include "base/clock.h"
 #include "base/mem.h"
@@ -16,6 +16,7 @@
 #include "cache/guide.h"
 #include "cache/oracle.h"
 #include "cache/order.h"
+#include "cache/replay_ahead.h"
 #include "model/quant.h"
 
 #include <math.h>
@@ -41,8 +42,10 @@ struct replay {
 	uint32_t n_layer_done;	/* of the model, in this step */
 	size_t set;		/* index of the set that arrives next */
 	size_t next_scores;
-	struct tr_sketch sketch; /* the answer of say_scores */
-	uint32_t *ids;		 /* [n_expert] the set in router rank */
+	struct tr_sketch sketch;      /* the answer of say_scores */
+	uint32_t *ids;		      /* [n_expert] the set in router rank */
+	struct tr_replay_ahead ahead; /* all zero without opts.n_ahead */
+	bool *can_read;		      /* [n_expert] */
 	float *weights;
 };
 
@@ -101,6 +104,8 @@ static void close_all(struct replay *r)
 	free(r->ids);
 	free(r->weights);
 	tr_guide_free(r->guide);
+	tr_replay_ahead_fini(&r->ahead);
+	free(r->can_read);
 	free(r->hot);
 	free(r->copied);
 }
@@ -244,6 +249,20 @@ static void hint(void *ctx, uint32_t layer, const float *p, uint32_t ahead)
 		policy->ops->hint(policy->state, first + e, p[e], alone ? 1 : ahead);
 }
 
+/* What is expected of a layer that is on disk and not in the cache may be read ahead. */
+static void expect(void *ctx, uint32_t layer, const float *p)
+{
+	struct replay *r = ctx;
+	uint32_t n = r->t->head.n_expert, first = layer * n;
+
+	if (!r->can_read)
+		return;
+	for (uint32_t e = 0; e < n; e++)
+		r->can_read[e] = r->parts[0].entry[first + e].state == TR_ENTRY_EMPTY &&
+				 is_in_file(r, first + e);
+	tr_replay_ahead_expect(&r->ahead, first, p, r->can_read);
+}
+
 /* The most that a token uses in a layer. */
 static uint32_t n_used_of(const struct tr_trace *t)
 {
@@ -254,6 +273,17 @@ static uint32_t n_used_of(const struct tr_trace *t)
 	return n;
 }
 
+static int open_ahead(struct replay *r, uint32_t n_used, struct tr_err *err)
+{
+	if (!r->opts->n_ahead || r->n_part > 1)
+		return 0;
+	r->can_read = tr_calloc(r->t->head.n_expert, sizeof(*r->can_read));
+	if (!r->can_read)
+		return tr_err_set(err, TR_E_NOMEM, "no memory for a replay");
+	return tr_replay_ahead_init(
+		&r->ahead, n_id_of(r->t), r->t->head.n_expert, n_used, r->opts->n_ahead, err);
+}
+
 static int open_guide(struct replay *r, struct tr_err *err)
 {
 	const struct tr_trace_head *h = &r->t->head;
@@ -261,7 +291,7 @@ static int open_guide(struct replay *r, struct tr_err *err)
 		.n_layer = h->n_moe_layer,
 		.n_expert = h->n_expert,
 		.n_used = n_used_of(r->t),
-		.ops = { .scores = say_scores, .hint = hint },
+		.ops = { .scores = say_scores, .hint = hint, .expect = expect },
 		.ctx = r };
 	uint32_t *layer_of;
 	int rc;
@@ -279,7 +309,7 @@ static int open_guide(struct replay *r, struct tr_err *err)
 	else
 		rc = tr_err_set(err, TR_E_NOMEM, "no memory for a replay");
 	free(layer_of);
-	return rc;
+	return rc ? rc : open_ahead(r, cfg.n_used, err);
 }
 
 /* As foresee.c does where nothing is read ahead. */
@@ -367,10 +397,27 @@ static uint64_t n_filled(const struct tr_entries *e)
 	return e->n_entered[TR_ENTRY_LOADING] - e->n_entered[TR_ENTRY_EVICTING];
 }
 
-static void tell(const struct replay *r, const struct tr_trace_set *s, size_t n_hit, size_t n_pmem,
-	uint64_t n_fresh)
+/* Told what of the set was read ahead. */
+static void settle_ahead(struct replay *r, const struct tr_trace_set *s, struct tr_replay_visit *v)
 {
-	struct tr_replay_visit v = { .token = r->n_tok - s->n_tok,
+	if (!r->can_read || !is_guided(r, s))
+		return;
+	v->n_ahead = tr_replay_ahead_pass(&r->ahead, s->layer * r->t->head.n_expert,
+		r->t->unit + s->first_unit, s->n_unit, &v->n_vain);
+	if (r->counting) {
+		r->out->n_ahead += v->n_ahead;
+		r->out->n_vain += v->n_vain;
+	}
+	if (s->ends_step)
+		tr_replay_ahead_token(&r->ahead);
+}
+
+static void tell(const struct replay *r, const struct tr_trace_set *s, size_t n_hit, size_t n_pmem,
+	uint64_t n_fresh, const struct tr_replay_visit *ahead)
+{
+	struct tr_replay_visit v = { .n_ahead = ahead->n_ahead,
+		.n_vain = ahead->n_vain,
+		.token = r->n_tok - s->n_tok,
 		.n_token = s->n_tok,
 		.layer = s->layer,
 		.prefill = s->scan,
@@ -392,7 +439,9 @@ static void take_set(struct replay *r, const struct tr_trace_set *s)
 	uint64_t filled = n_filled(e);
 	size_t n_hit = 0, n_pmem = 0;
 	bool guided = is_guided(r, s);
+	struct tr_replay_visit ahead = { 0 };
 
+	settle_ahead(r, s, &ahead);
 	if (guided)
 		pass_dense(r, r->t->head.layers[s->layer].layer);
 	for (uint32_t i = 0; i < s->n_unit; i++)
@@ -411,7 +460,7 @@ static void take_set(struct replay *r, const struct tr_trace_set *s)
 	if (guided)
 		guide_set(r, s);
 	release(r, e, s->n_unit, enqueue(r, e, s->n_unit), s->scan);
-	tell(r, s, n_hit, n_pmem, TR_MAX(n_filled(e), filled) - filled);
+	tell(r, s, n_hit, n_pmem, TR_MAX(n_filled(e), filled) - filled, &ahead);
 }
 
 static void end_step(struct replay *r, bool guided)

@@ -450,24 +450,6 @@ struct tr_expert_stats {
 TR_API int tr_engine_expert_stats(const struct tr_engine *engine, struct tr_expert_stats **out,
 	struct tr_err *err);
 
-/* Decoding over time. Every point is of per_point tokens, but the last may be of fewer. */
-#define TR_MAX_HISTORY 512
-
-struct tr_history_point {
-	uint64_t n_token;
-	uint64_t ns;		    /* that they took */
-	uint64_t hits[TR_MAX_TIER]; /* uses by decoding that the tier served, as above */
-};
-
-struct tr_history {
-	uint64_t per_point; /* 1, and doubled whenever there is no room for more points */
-	size_t n_point;
-	struct tr_history_point point[TR_MAX_HISTORY];
-};
-
-/* No points without opts.timeline. */
-TR_API void tr_engine_history(const struct tr_engine *engine, struct tr_history *out);
-
 /* What a decoded token spent its time on. All kinds but READ follow each other without a gap. */
 enum tr_span_kind {
 	TR_SPAN_ATTENTION, /* with its norms */
@@ -485,6 +467,25 @@ enum tr_span_kind {
 	TR_SPAN_READ,	   /* expert n was being read, from request to arrival */
 	TR_N_SPAN_KIND,
 };
+
+/* Decoding over time. Every point is of per_point tokens, but the last may be of fewer. */
+#define TR_MAX_HISTORY 512
+
+struct tr_history_point {
+	uint64_t n_token;
+	uint64_t ns;		    /* that they took */
+	uint64_t hits[TR_MAX_TIER]; /* uses by decoding that the tier served, as above */
+};
+
+struct tr_history {
+	uint64_t per_point; /* 1, and doubled whenever there is no room for more points */
+	uint64_t kind_ns[TR_N_SPAN_KIND]; /* what all decoded tokens spent; of READ 0 */
+	size_t n_point;
+	struct tr_history_point point[TR_MAX_HISTORY];
+};
+
+/* No points without opts.timeline. */
+TR_API void tr_engine_history(const struct tr_engine *engine, struct tr_history *out);
 
 struct tr_span {
 	int64_t begin_ns; /* since the token began; a read may have begun before */
@@ -740,11 +741,15 @@ struct tr_replay_visit {
 	uint32_t n_hit;	   /* that were in the cache */
 	uint32_t n_pmem;   /* that were not, and lie in persistent memory */
 	uint32_t n_fresh;  /* that were not, and got a slot that held none before */
+	uint32_t n_ahead;  /* that were not, and would have been read ahead */
+	uint32_t n_vain;   /* experts that would have been read ahead for it, which it did not use */
 };
 
 struct tr_replay_opts {
 	const char *policy;    /* as in tr_engine_opts */
-	const char *predictor; /* the same; nothing is read ahead in a replay */
+	const char *predictor; /* the same */
+	uint32_t n_ahead;      /* with it and one cache for all layers: experts that may be read ahead at one
+				* time. They are counted, and change nothing in the cache; 0: none */
 	const char *cache;     /* "10%" of all experts, "800" experts, or bytes as "96G" */
 	bool per_layer;	       /* a cache for each layer, together of that size */
 	uint64_t n_warm;       /* tokens that are replayed before counting begins */
@@ -762,6 +767,8 @@ struct tr_replay_stats {
 	uint64_t n_request;
 	uint64_t n_hit;
 	uint64_t n_evict;
+	uint64_t n_ahead;   /* of those missed, that would have been read ahead */
+	uint64_t n_vain;    /* others that would have been */
 	uint64_t n_promoted; /* copies from persistent memory, made as tokens ended */
 	uint64_t bytes;	    /* of the experts that were missed; 0 when the trace does not tell sizes */
 	uint64_t ns;	    /* time that the replay took */
@@ -848,6 +855,7 @@ enum tr_machine_kind { TR_MACHINE_DRAM, TR_MACHINE_PMEM, TR_MACHINE_NVME, TR_MAC
 #define TR_MAX_MACHINE_TIER   8
 #define TR_MAX_MACHINE_POINT  48
 #define TR_MAX_MACHINE_KERNEL 64
+#define TR_MAX_READ_TABLE     64
 
 struct tr_machine_point {
 	unsigned n_flight;    /* threads that read a memory; reads of a disk at a time */
@@ -855,6 +863,9 @@ struct tr_machine_point {
 			       * each that ended was followed by another */
 	uint64_t block_bytes; /* of random reads; 0: one after the other */
 	struct tr_spread bytes_per_s;
+	/* Of the time of a burst, 0: not known. */
+	double first_share;   /* until its first expert, three reads, has come; not known: an even pace */
+	double submit_share;  /* the thread that asks for it needs to do so */
 };
 
 struct tr_machine_tier {
@@ -863,8 +874,6 @@ struct tr_machine_tier {
 	char path[160];	 /* "" when there is none */
 	uint64_t bytes;	 /* size; 0: not known */
 	struct tr_spread latency_ns; /* one read after the other: a cache line, of a disk 4 KiB */
-	double first_share; /* when the first read of a burst has come, as a share of when the last one has;
-			     * 0: not known, an even pace */
 	size_t n_point;
 	struct tr_machine_point point[TR_MAX_MACHINE_POINT];
 };
@@ -878,6 +887,30 @@ struct tr_machine_kernel {
 	struct tr_spread op_ns;	      /* of each matrix, to wake the threads and wait for the last */
 	struct tr_spread macs_per_s;  /* with 32 vectors at a time; all 0: not measured */
 };
+
+/* What the engine itself took, running a model on the machine: seconds. Beside attention over the
+ * positions before, a token's time is rest_s, and of each MoE layer lookup_s, experts and reads. */
+struct tr_machine_run {
+	char model[128];     /* file name; it tells nothing of other models */
+	double unit_bytes;   /* of its experts, in the mean */
+	unsigned n_token;
+	double token_s;      /* a token of the run, typically */
+	double said_s;	     /* what a forecast by this run says of it */
+	double position;     /* of its tokens, in the mean */
+	double rest_s;	     /* a token beside routed experts */
+	double after_read_s; /* more for each layer that waited for the disk */
+	double beside_s;     /* of rest_s, in each MoE layer, while reads fly */
+	double lookup_s;     /* experts in the cache, in each MoE layer */
+	double ask_s;	     /* more for each expert that is read */
+	double step_s;	     /* multiplying experts of a layer, beside what follows */
+	double unit_s;	     /* one expert in DRAM */
+	double wake_s;	     /* more after a wait for the disk */
+	size_t n_read;	     /* entries of the tables beside [0] */
+	double read_s[TR_MAX_READ_TABLE + 1];  /* as in tr_speeds */
+	double first_s[TR_MAX_READ_TABLE + 1];
+};
+
+#define TR_MAX_MACHINE_RUN 8
 
 struct tr_machine {
 	char name[64];
@@ -895,6 +928,8 @@ struct tr_machine {
 	struct tr_machine_tier tier[TR_MAX_MACHINE_TIER];
 	size_t n_kernel;
 	struct tr_machine_kernel kernel[TR_MAX_MACHINE_KERNEL];
+	size_t n_run;
+	struct tr_machine_run run[TR_MAX_MACHINE_RUN];
 };
 
 struct tr_measure_opts {
@@ -914,6 +949,21 @@ struct tr_measure_opts {
 };
 
 TR_API int tr_machine_measure(struct tr_machine *machine, const struct tr_measure_opts *opts,
+	struct tr_err *err);
+
+struct tr_calibrate_opts {
+	const char *model_path;
+	unsigned n_thread; /* default: the machine's */
+	unsigned n_token;  /* decoded by each of the two runs, default 96 */
+	uint64_t ns;	   /* that each of them may take, default 15 s; at least eight tokens */
+	tr_progress_fn *progress;
+	void *progress_ctx;
+};
+
+/* Runs the model twice, with a cache of an eighth and with half of its experts, on tokens
+ * of chance, and keeps in machine->run what that took; an older run of the model is replaced, or the
+ * oldest when there is no room. TR_E_UNSUPPORTED when no layer has routed experts. */
+TR_API int tr_machine_calibrate(struct tr_machine *machine, const struct tr_calibrate_opts *opts,
 	struct tr_err *err);
 
 /* A machine that comes with tierra, or a file when there is none of that name. */
@@ -938,6 +988,7 @@ struct tr_matrices {
 
 /* A model in use. */
 struct tr_workload {
+	char model[128]; /* file name; "": not known */
 	uint32_t n_layer, n_moe_layer, n_expert, n_used;
 	uint32_t n_embd, n_head, n_lat, n_rot; /* of latent attention; n_head 0: not known */
 	double unit_bytes, unit_macs;	       /* one expert, on average */
@@ -953,13 +1004,14 @@ struct tr_workload {
 	double held[TR_N_MACHINE_KIND];	 /* of experts, the same */
 };
 
-#define TR_MAX_READ_TABLE 64
-
 /* What a machine gives to one model: seconds, and bytes of experts a second. */
 struct tr_speeds {
 	double tier[TR_N_MACHINE_KIND]; /* experts; 0: there is none of that tier */
 	double read_s[TR_MAX_READ_TABLE + 1]; /* [k] until k experts have come that were asked for together */
-	double first_share;		/* the first of them, as a share of that; 0: after read_s[1] */
+	double first_s[TR_MAX_READ_TABLE + 1]; /* [k] until the first of them has; 0: not known, read_s[1] */
+	double ask_s[TR_MAX_READ_TABLE + 1]; /* [k] of these that no processor computes: asking */
+	double lookup_s;		/* of a layer's experts in the cache */
+	double after_read_s;		/* what the rest of a layer takes longer after a wait for the disk */
 	double disk_bytes_per_s;	/* with as many reads in flight as it takes */
 	double bus;			/* DRAM and persistent memory together; 0: not limited */
 	double step_s;			/* of a layer's experts, whatever they are: two loops */
@@ -974,7 +1026,7 @@ struct tr_speeds {
 };
 
 /* A type that was not measured counts as the plain reading of its bytes. With gpu what every token uses is
- * read from VRAM. */
+ * read from VRAM. Where the machine has a run of w->model (and gpu is not set) that is believed instead. */
 TR_API void tr_machine_speeds(const struct tr_machine *machine, const struct tr_workload *w, bool gpu,
 	struct tr_speeds *out);
 
@@ -987,6 +1039,7 @@ struct tr_forecast {
 	double resident_s;
 	double kv_s;	     /* attention over the context */
 	double loop_s;	     /* threads are woken and waited for, norms, sums */
+	double cache_s;	     /* experts are looked up, given up and asked for */
 	double lane_busy_s[TR_N_MACHINE_KIND]; /* no part of the sum: tiers work at the same time */
 };
 

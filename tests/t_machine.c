@@ -104,7 +104,7 @@ static void reads_that_come_together_are_computed_after(void **state)
 	struct tr_forecast f;
 
 	(void)state;
-	s.first_share = 1;
+	s.first_s[2] = 4e-3;
 	tr_forecast_token(&w, &s, &f);
 	near(f.disk_wait_s, 10 * 4e-3);
 	near(f.token_s, 10 * (4e-3 + 2 * 0.25e-3));
@@ -281,7 +281,7 @@ static void kernels_of_the_nearest_width_count(void **state)
 	struct tr_machine m = { .n_tier = 1,
 		.tier = { { .kind = TR_MACHINE_DRAM,
 			.n_point = 1,
-			.point = { { 1, false, 0, fast } } } },
+			.point = { { 1, false, 0, fast, 0, 0 } } } },
 		.n_kernel = 2,
 		.kernel = { { "Q8_0", 0, 2048, slow, op, fast },
 			{ "Q8_0", 0, 7168, fast, op, fast } } };
@@ -303,7 +303,7 @@ static void resident_matrices_are_bytes_and_waking(void **state)
 	struct tr_machine m = { .n_tier = 1,
 		.tier = { { .kind = TR_MACHINE_DRAM,
 			.n_point = 1,
-			.point = { { 1, false, 0, fast } } } },
+			.point = { { 1, false, 0, fast, 0, 0 } } } },
 		.rest_ns = 1000,
 		.rest_value_ns = 2,
 		.attend_ns = 3000,
@@ -330,13 +330,14 @@ static void bursts_are_taken_between_those_measured(void **state)
 	struct tr_machine m = { .n_tier = 2,
 		.tier = { { .kind = TR_MACHINE_DRAM,
 				  .n_point = 1,
-				  .point = { { 1, false, 0, fast } } },
+				  .point = { { 1, false, 0, fast, 0, 0 } } },
 			{ .kind = TR_MACHINE_NVME,
 				.n_point = 5,
-				.first_share = 0.9,
-				.point = { { 8, false, 1 << 20, fast }, { 6, true, 2000000, slow },
-					{ 18, true, 2000000, slow }, { 6, true, 6000000, fast },
-					{ 18, true, 6000000, fast } } } } };
+				.point = { { 8, false, 1 << 20, fast, 0, 0 },
+					{ 6, true, 2000000, slow, 0.9, 0.1 },
+					{ 18, true, 2000000, slow, 0.9, 0.1 },
+					{ 6, true, 6000000, fast, 0.9, 0.1 },
+					{ 18, true, 6000000, fast, 0.9, 0.1 } } } } };
 	struct tr_workload w = typed("Q4_K", 7168);
 	struct tr_speeds s;
 
@@ -344,7 +345,8 @@ static void bursts_are_taken_between_those_measured(void **state)
 	tr_machine_speeds(&m, &w, false, &s);
 	near(s.read_s[2], 6 * (2e6 / 5e9 + 6e6 / 10e9) / 2);
 	near(s.read_s[4], 12 * (2e6 / 5e9 + 6e6 / 10e9) / 2);
-	near(s.first_share, 0.9);
+	near(s.first_s[4], 0.9 * s.read_s[4]);
+	near(s.ask_s[4], 0.1 * s.read_s[4]);
 	near(s.disk_bytes_per_s, 12e6 / (3 * (2e6 / 5e9 + 6e6 / 10e9) / 2));
 }
 
@@ -392,6 +394,25 @@ static void kernels_that_cannot_be_are_refused(void **state)
 	}
 }
 
+/* Whatever was measured, and however large the experts are. */
+static void more_reads_at_once_never_take_less_time(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < tr_n_machine(); i++)
+		for (double bytes = 20e3; bytes < 50e6; bytes *= 1.7) {
+			struct tr_workload w = typed("Q4_K", 7168);
+			struct tr_speeds s;
+
+			w.unit_bytes = bytes;
+			tr_machine_speeds(tr_machine_get(i), &w, false, &s);
+			for (int k = 2; s.disk_bytes_per_s > 0 && k <= TR_MAX_READ_TABLE; k++)
+				if (!(s.read_s[k] >= s.read_s[k - 1] && s.read_s[1] > 0))
+					fail_msg("%s, %.0f bytes: %d take %g s, %d %g",
+						tr_machine_get(i)->name, bytes, k, s.read_s[k],
+						k - 1, s.read_s[k - 1]);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -410,6 +431,7 @@ int main(void)
 		cmocka_unit_test(kernels_of_the_nearest_width_count),
 		cmocka_unit_test(resident_matrices_are_bytes_and_waking),
 		cmocka_unit_test(bursts_are_taken_between_those_measured),
+		cmocka_unit_test(more_reads_at_once_never_take_less_time),
 		cmocka_unit_test(small_measurement_fills_every_figure),
 		cmocka_unit_test(kernels_that_cannot_be_are_refused),
 	};

@@ -278,8 +278,9 @@ static void visits_tell_what_each_layer_found(void **state)
 static void a_share_can_be_said_to_lie_in_persistent_memory(void **state)
 {
 	struct seen seen = { 0 };
-	struct tr_replay_opts opts = { .policy = "lru", .cache = "8", .in_pmem = 0.5, .visit = see,
-		.ctx = &seen };
+	struct tr_replay_opts opts = {
+		.policy = "lru", .cache = "8", .in_pmem = 0.5, .visit = see, .ctx = &seen
+	};
 	struct tr_trace *t = new_trace(1, 8);
 	struct tr_replay_stats out;
 
@@ -398,6 +399,66 @@ static void the_optimum_is_that_of_trying_everything(void **state)
 	}
 }
 
+/* --- reading ahead ---------------------------------------------------------------------------- */
+
+static struct tr_replay_stats ahead(const struct tr_trace *t, uint32_t n_ahead)
+{
+	struct tr_replay_opts opts = {
+		.policy = "lru", .cache = "4", .predictor = "last", .n_ahead = n_ahead
+	};
+	struct tr_replay_stats out;
+	struct tr_err err;
+
+	if (tr_replay(t, &opts, &out, &err))
+		fail_msg("%s", err.msg);
+	return out;
+}
+
+/* Eight experts in turn through a cache of four: all are missed, and all but the first are foreseen
+ * once it is known that the predictor is right. */
+static void what_can_be_foreseen_is_counted_as_read_ahead(void **state)
+{
+	struct tr_trace *t = new_trace(2, 16);
+	struct tr_replay_stats with, without;
+
+	(void)state;
+	for (int i = 0; i < 100; i++) {
+		ADD(t, 0, 0, 1, 2, 3);
+		ADD(t, 1, 4, 5, 6, 7);
+	}
+	without = ahead(t, 0);
+	with = ahead(t, 8);
+	assert_int_equal(without.n_ahead, 0);
+	assert_int_equal(with.n_hit, without.n_hit);
+	assert_int_equal(with.n_evict, without.n_evict);
+	assert_in_range(with.n_ahead, 600, 800);
+	assert_int_equal(with.n_vain, 0);
+	assert_in_range(ahead(t, 2).n_ahead, 100, 450);
+	tr_trace_close(t);
+}
+
+/* The engine's own control gives up on a predictor that is wrong. */
+static void what_is_read_in_vain_is_bounded(void **state)
+{
+	struct tr_trace *t = new_trace(2, 64);
+	struct tr_replay_stats with;
+	uint32_t x = 1;
+
+	(void)state;
+	for (int i = 0; i < 200; i++)
+		for (uint32_t l = 0; l < 2; l++) {
+			uint16_t e[4];
+
+			x = x * 1664525 + 1013904223;
+			for (unsigned k = 0; k < 4; k++)
+				e[k] = (uint16_t)((x >> 8) % 13 + 16 * k);
+			add(t, l, e, 4);
+		}
+	with = ahead(t, 8);
+	assert_true((double)with.n_vain <= 0.2 * (double)with.n_ahead + 2);
+	tr_trace_close(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -414,6 +475,8 @@ int main(void)
 		cmocka_unit_test(a_scan_does_not_wash_out_the_cache),
 		cmocka_unit_test(no_policy_beats_the_optimum),
 		cmocka_unit_test(the_optimum_is_that_of_trying_everything),
+		cmocka_unit_test(what_can_be_foreseen_is_counted_as_read_ahead),
+		cmocka_unit_test(what_is_read_in_vain_is_bounded),
 	};
 
 	return cmocka_run_group_tests_name("replay", tests, NULL, NULL);

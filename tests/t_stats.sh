@@ -107,6 +107,8 @@ history_is_of_all_tokens()
 		j["run"]["history"]["tokens_per_point"] == 1' "$dir/run.json"
 	holds 'all(sum(j["run"]["history"]["hits"][t["name"]]) == sum(by_tier(j, "hits", t["name"]))
 		for t in j["tiers"])' "$dir/run.json"
+	holds 'abs(sum(j["run"]["token_seconds"].values()) * 23 * 1000 / sum(j["run"]["history"]["ms"]) - 1) < 1e-4 and
+		j["run"]["token_seconds"]["experts"] > 0 and "read" not in j["run"]["token_seconds"]' "$dir/run.json"
 	holds 'sum(j["run"]["history"]["ms"]) < 1000 * j["run"]["timings"]["decode"]["seconds"]' \
 		"$dir/run.json"
 }

@@ -50,6 +50,7 @@ static void spans_follow_each_other_and_add_up_to_their_token(void **state)
 	static const uint64_t served[TR_MAX_TIER];
 	struct tr_timeline *t = new_timeline(3);
 	const struct tr_token_spans *token;
+	struct tr_history h;
 
 	(void)state;
 	tr_timeline_begin(t, 1);
@@ -59,6 +60,11 @@ static void spans_follow_each_other_and_add_up_to_their_token(void **state)
 	tr_timeline_experts(t, 3, n, 1);
 	lap(t, TR_SPAN_HEAD, 5);
 	tr_timeline_end(t, served);
+	tr_timeline_history(t, &h);
+	assert_int_equal(h.kind_ns[TR_SPAN_ATTENTION], 40);
+	assert_int_equal(h.kind_ns[TR_SPAN_EXPERTS], 15);
+	assert_int_equal(h.kind_ns[TR_SPAN_HEAD], 5);
+	assert_int_equal(h.kind_ns[TR_SPAN_READ], 0);
 	token = tr_timeline_token(t, TR_TOKEN_LAST);
 	assert_int_equal(token->ns, 60);
 	assert_int_equal(token->token, 1);
@@ -131,6 +137,8 @@ static void a_chunk_or_a_failed_pass_leaves_nothing(void **state)
 	assert_int_equal(h.n_point, 0);
 	token(t, 10);
 	assert_int_equal(tr_timeline_token(t, TR_TOKEN_LAST)->n_span, 1);
+	tr_timeline_history(t, &h);
+	assert_int_equal(h.kind_ns[TR_SPAN_ATTENTION], 10);
 	tr_timeline_free(t);
 }
 

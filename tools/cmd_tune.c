@@ -90,6 +90,8 @@ static int run(int argc, char **argv)
 	tr_tool_log_to_stderr(&verbosity);
 	if (t->args.measure)
 		rc = tr_tune_measure(t);
+	if (!rc && t->args.calibrate)
+		rc = tr_tune_calibrate(t);
 	if (!rc && t->args.machine)
 		rc = tune(t);
 	tr_log_set(NULL, NULL);

@@ -7,6 +7,22 @@
 
 #include <string.h>
 
+static const char *const kind_names[TR_N_SPAN_KIND] = {
+	[TR_SPAN_ATTENTION] = "attention",
+	[TR_SPAN_DENSE] = "dense",
+	[TR_SPAN_ROUTER] = "router",
+	[TR_SPAN_LOOKUP] = "lookup",
+	[TR_SPAN_PREDICT] = "predict",
+	[TR_SPAN_SHARED] = "shared",
+	[TR_SPAN_EXPERTS] = "experts",
+	[TR_SPAN_WAIT] = "wait",
+	[TR_SPAN_COMBINE] = "combine",
+	[TR_SPAN_HEAD] = "head",
+	[TR_SPAN_COPY] = "copy",
+	[TR_SPAN_OTHER] = "other",
+	[TR_SPAN_READ] = "read",
+};
+
 /* --- over time -------------------------------------------------------------------------------- */
 
 static json_t *history_json(const struct tr_history *h, const struct tr_expert_stats *s)
@@ -29,23 +45,22 @@ static json_t *history_json(const struct tr_history *h, const struct tr_expert_s
 		"tokens", tokens, "ms", ms, "hits", hits);
 }
 
-/* --- tokens ----------------------------------------------------------------------------------- */
+/* Of a token, in the mean of the run. */
+static json_t *seconds_json(const struct tr_history *h)
+{
+	json_t *seconds = json_object();
+	double n_token = 0;
 
-static const char *const kind_names[TR_N_SPAN_KIND] = {
-	[TR_SPAN_ATTENTION] = "attention",
-	[TR_SPAN_DENSE] = "dense",
-	[TR_SPAN_ROUTER] = "router",
-	[TR_SPAN_LOOKUP] = "lookup",
-	[TR_SPAN_PREDICT] = "predict",
-	[TR_SPAN_SHARED] = "shared",
-	[TR_SPAN_EXPERTS] = "experts",
-	[TR_SPAN_WAIT] = "wait",
-	[TR_SPAN_COMBINE] = "combine",
-	[TR_SPAN_HEAD] = "head",
-	[TR_SPAN_COPY] = "copy",
-	[TR_SPAN_OTHER] = "other",
-	[TR_SPAN_READ] = "read",
-};
+	for (size_t i = 0; i < h->n_point; i++)
+		n_token += (double)h->point[i].n_token;
+	for (size_t k = 0; k < TR_N_SPAN_KIND; k++)
+		if (k != TR_SPAN_READ)
+			json_object_set_new(seconds, kind_names[k],
+				json_real((double)h->kind_ns[k] * 1e-9 / n_token));
+	return seconds;
+}
+
+/* --- tokens ----------------------------------------------------------------------------------- */
 
 static json_t *token_json(const struct tr_token_spans *t, const char *which)
 {
@@ -125,6 +140,7 @@ int tr_stats_add_run(json_t *run, const struct tr_engine *engine, const struct t
 	if (!history.n_point)
 		return 0;
 	json_object_set_new(run, "history", history_json(&history, s));
+	json_object_set_new(run, "token_seconds", seconds_json(&history));
 	json_object_set_new(run, "timeline", timeline_json(engine));
 	return 0;
 }

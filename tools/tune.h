@@ -25,10 +25,11 @@ struct tr_tune_args {
 	const char *trace, *profile;
 	double skew; /* share of the uses that the top 25% of experts have; 0: not given */
 	const char *max_dram, *max_vram, *reserve;
-	const char *dram;   /* a size to look at, and no other; NULL: search */
-	const char *policy; /* the same */
-	const char *html;   /* file to write; NULL: none */
-	bool gpu;	    /* weights of every token on the GPU */
+	const char *dram;		/* a size to look at, and no other; NULL: search */
+	const char *policy, *predictor; /* the same */
+	const char *html;		/* file to write; NULL: none */
+	bool calibrate; /* run the model, and keep what that took in the machine's file */
+	bool gpu;	/* weights of every token on the GPU */
 	bool json;
 	bool quick;
 	unsigned n_ctx, n_prompt, n_thread;
@@ -65,22 +66,26 @@ struct tr_tune_choice {
 	uint64_t dram_bytes; /* for experts */
 	const char *policy;
 	const char *predictor; /* NULL: none */
+	uint32_t n_ahead;      /* experts that may be read ahead at one time; 0: nothing is */
 	unsigned promote; /* % of what a token uses that may be copied from persistent memory */
 };
 
-/* Layers of decoded tokens that used so many experts of each tier. */
+/* Layers of decoded tokens that used so many experts of each tier; of those on disk so many were
+ * asked for ahead, and so many others were in vain. */
 struct tr_tune_visits {
 	uint32_t n[TR_N_MACHINE_KIND];
+	uint32_t ahead, vain;
 	double count;
 };
 
-#define TR_TUNE_MAX_VISITS 512
+#define TR_TUNE_MAX_VISITS 1024
 
 /* What tokens of a run meet, added up: enough to forecast their mean time on any machine. */
 struct tr_tune_window {
 	size_t n_kind;
 	struct tr_tune_visits kind[TR_TUNE_MAX_VISITS];
 	double n_token, position_sum, fresh_bytes, promoted_bytes;
+	const char *predictor; /* NULL: none */
 };
 
 struct tr_tune_row {
@@ -95,8 +100,23 @@ struct tr_tune_row {
 		prompt_s; /* from cold until weights are there, and from then to the first token */
 	unsigned n_prompt, n_token;
 	struct tr_predictor_stats foresight; /* of the predictor; visits 0: none */
-	double ahead_s; /* the most that reading ahead may save of warm.token_s */
+	double foreseen, vain; /* reads ahead of a warm token: that were needed, that were not */
+	double replay_s;       /* that finding this out took */
+	bool fills;	       /* the cache was still growing in the second half */
 	struct tr_tune_window all, last;
+};
+
+#define TR_TUNE_MAX_STEP  8
+#define TR_TUNE_STEP_TEXT 256
+
+/* One option of the search, in its order. */
+struct tr_tune_step {
+	const char *option;
+	char tried[TR_TUNE_STEP_TEXT]; /* "": nothing, see note */
+	char chosen[32];
+	char note[TR_TUNE_STEP_TEXT]; /* why not; "" where it was tried */
+	double before, after; /* tokens/s with what was chosen before it, and with the best tried */
+	bool taken;	      /* that gain is worth more than the noise */
 };
 
 struct tr_tune {
@@ -113,6 +133,9 @@ struct tr_tune {
 	double vram_of_hits;		/* share of the cache's hits that VRAM serves */
 	struct tr_tune_row row[TR_TUNE_MAX_ROW];
 	size_t n_row, best;
+	struct tr_tune_step step[TR_TUNE_MAX_STEP];
+	size_t n_step;
+	uint64_t start_ns; /* of the search */
 	struct tr_err err;
 };
 
@@ -128,6 +151,14 @@ void tr_tune_forecast(const struct tr_tune *t, const struct tr_tune_window *w,
 /* Fills in room, the share in persistent memory and the like; warns where nothing is left. */
 int tr_tune_sizes(struct tr_tune *t);
 int tr_tune_search(struct tr_tune *t);
+/* Threads that give the most: needs no routing. Changes speeds. */
+void tr_tune_threads(struct tr_tune *t);
+/* A step that begins with the speed of the best row. */
+struct tr_tune_step *tr_tune_step(struct tr_tune *t, const char *option);
+void tr_tune_step_tried(struct tr_tune_step *s, const char *what);
+/* Gains by decisions of the cache are exact; of threads and reading ahead a forecast. */
+#define TR_TUNE_NOISE_EXACT 0.01
+#define TR_TUNE_NOISE_SAID  0.03
 
 /* --- the answer ------------------------------------------------------------------------------- */
 
@@ -136,7 +167,7 @@ struct tr_tune_part {
 	double s;
 };
 
-#define TR_TUNE_MAX_PART 10
+#define TR_TUNE_MAX_PART 12
 
 /* Where the time of a forecast goes. Returns how many parts there are; some are 0. */
 size_t tr_tune_parts(const struct tr_forecast *f, struct tr_tune_part parts[TR_TUNE_MAX_PART]);
@@ -182,5 +213,11 @@ int tr_tune_html(struct tr_tune *t, const char *path, struct tr_err *err);
 
 /* Measures this machine, writes its file, prints it. Returns an exit code. */
 int tr_tune_measure(struct tr_tune *t);
+/* Runs the model and writes the machine's file anew. Returns an exit code. */
+int tr_tune_calibrate(struct tr_tune *t);
+/* The machine was measured, probably this one. */
+bool tr_tune_is_here(const struct tr_tune *t);
+/* The run of the engine that the forecast is made from; NULL: there is none. */
+const struct tr_machine_run *tr_tune_run_of(const struct tr_tune *t);
 
 #endif

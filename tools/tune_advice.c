@@ -2,6 +2,7 @@
  * tune_advice.c - what follows from the best row: the command line, where its time goes, what a
  * purchase would change, which assumptions decide, and what will go wrong.
  */
+#include "tools/table.h"
 #include "tools/tool.h"
 #include "tools/tune.h"
 
@@ -51,28 +52,21 @@ static void put_pmem(struct line *l, const struct tr_tune *t)
 		put(l, " --promote off");
 }
 
-/* As much as can be read while a layer is computed, at least a layer's experts. */
-static uint64_t prefetch_budget(const struct tr_tune *t)
-{
-	const struct tr_workload *w = &t->model.work;
-	double layer_s = best_of(t)->warm.token_s / w->n_layer;
-	uint64_t bytes = (uint64_t)(layer_s * t->speeds.disk_bytes_per_s);
-	uint64_t least = w->n_used * t->model.slot_bytes;
-
-	return bytes > least ? bytes : least;
-}
-
 void tr_tune_command(const struct tr_tune *t, char *to, size_t cap)
 {
 	const struct tr_tune_choice *c = &best_of(t)->choice;
 	struct line l = { to, cap, 0 };
 
 	put(&l, "tierra generate -m %s -c %u -t %u --dram %" PRIu64 "M --policy %s",
-		t->args.model ? t->args.model : "MODEL", t->model.n_ctx, t->machine.n_thread,
+		t->args.model ? t->args.model : "MODEL", t->model.n_ctx,
+		t->speeds.n_thread[TR_MACHINE_DRAM] ? t->speeds.n_thread[TR_MACHINE_DRAM]
+						    : t->machine.n_thread,
 		c->dram_bytes >> 20, c->policy);
-	if (c->predictor)
+	if (c->predictor && c->n_ahead)
 		put(&l, " --predictor %s --prefetch auto --prefetch-budget %" PRIu64 "M",
-			c->predictor, (prefetch_budget(t) >> 20) + 1);
+			c->predictor, (c->n_ahead * t->model.slot_bytes >> 20) + 1);
+	else if (c->predictor)
+		put(&l, " --predictor %s --prefetch off", c->predictor);
 	put_pmem(&l, t);
 	if (t->vram_room)
 		put(&l, " --device cuda:0 --vram %" PRIu64 "M", t->vram_room >> 20);
@@ -90,7 +84,8 @@ size_t tr_tune_parts(const struct tr_forecast *f, struct tr_tune_part parts[TR_T
 		{ "experts that came from disk", f->arrived_s },
 		{ "waiting for the disk", f->disk_wait_s },
 		{ "weights that every token uses", f->resident_s },
-		{ "attention over the context", f->kv_s }, { "threads, norms, sums", f->loop_s } };
+		{ "attention over the context", f->kv_s }, { "threads, norms, sums", f->loop_s },
+		{ "looking up and asking for experts", f->cache_s } };
 
 	memcpy(parts, all, sizeof(all));
 	return sizeof(all) / sizeof(*all);
@@ -110,8 +105,10 @@ static void scale_disk(struct tr_speeds *s, double by)
 {
 	s->tier[TR_MACHINE_NVME] *= by;
 	s->disk_bytes_per_s *= by;
-	for (int k = 0; k <= TR_MAX_READ_TABLE; k++)
+	for (int k = 0; k <= TR_MAX_READ_TABLE; k++) {
 		s->read_s[k] /= by;
+		s->first_s[k] /= by;
+	}
 }
 
 static void add_what(
@@ -129,8 +126,10 @@ static double with_drive(const struct tr_tune *t)
 {
 	struct tr_speeds s = t->speeds;
 
-	for (int k = TR_MAX_READ_TABLE; k > 0; k--)
+	for (int k = TR_MAX_READ_TABLE; k > 0; k--) {
 		s.read_s[k] = t->speeds.read_s[(k + 1) / 2];
+		s.first_s[k] = t->speeds.first_s[(k + 1) / 2];
+	}
 	s.disk_bytes_per_s *= 2;
 	return speed_with(t, &s);
 }
@@ -317,7 +316,7 @@ static uint64_t meminfo(const char *key)
 	return (uint64_t)kib << 10;
 }
 
-static bool is_this_machine(const struct tr_tune *t)
+bool tr_tune_is_here(const struct tr_tune *t)
 {
 	return !strncmp(t->machine.source, "measured", 8);
 }
@@ -334,6 +333,8 @@ trap(char (*to)[TR_TUNE_TRAP_BYTES], size_t *n, const char *fmt, ...)
 	va_end(ap);
 }
 
+#define SIZE(bytes) tr_table_bytes(bytes, (char[32]){ 0 }, 32)
+
 static void memory_traps(const struct tr_tune *t, char (*to)[TR_TUNE_TRAP_BYTES], size_t *n)
 {
 	const struct tr_tune_row *r = best_of(t);
@@ -343,27 +344,24 @@ static void memory_traps(const struct tr_tune *t, char (*to)[TR_TUNE_TRAP_BYTES]
 
 	if (r->choice.dram_bytes < t->model.floor_bytes)
 		trap(to, n,
-			"%" PRIu64
-			" bytes of DRAM are below the floor, one token's experts (%" PRIu64
-			" bytes): recency policies hit nothing",
-			r->choice.dram_bytes, t->model.floor_bytes);
+			"%s of DRAM are below the floor, one token's experts (%s): recency "
+			"policies hit nothing",
+			SIZE(r->choice.dram_bytes), SIZE(t->model.floor_bytes));
 	if (want > t->dram_bytes)
 		trap(to, n,
-			"%" PRIu64 " bytes are needed and the machine has %" PRIu64
-			": it would swap, and each page swapped out costs more than a miss",
-			want, t->dram_bytes);
-	if (!is_this_machine(t))
+			"%s are needed and the machine has %s: it would swap, and each page "
+			"swapped out costs more than a miss",
+			SIZE(want), SIZE(t->dram_bytes));
+	if (!tr_tune_is_here(t))
 		return;
 	if (has && want > has)
-		trap(to, n,
-			"%" PRIu64 " bytes are needed, but only %" PRIu64
-			" are free now: it would swap",
-			want, has);
+		trap(to, n, "%s are needed, but only %s are free now: it would swap", SIZE(want),
+			SIZE(has));
 	if (swap > (uint64_t)64 << 20)
 		trap(to, n,
-			"%" PRIu64 " bytes of swap are in use on this machine: switch it off, or "
-			"leave more to the system (--reserve)",
-			swap);
+			"%s of swap are in use on this machine: switch it off, or leave more to "
+			"the system (--reserve)",
+			SIZE(swap));
 }
 
 static void size_traps(const struct tr_tune *t, char (*to)[TR_TUNE_TRAP_BYTES], size_t *n)
@@ -380,12 +378,44 @@ static void size_traps(const struct tr_tune *t, char (*to)[TR_TUNE_TRAP_BYTES], 
 			"M is too large: it gains less than 1%%, and "
 			"filling it takes time",
 			r->choice.dram_bytes >> 20);
+	if (r->fills)
+		trap(to, n,
+			"%u tokens do not fill this cache: what is called warm is still filling, "
+			"and gets faster (a longer trace tells more; --profile begins with the "
+			"hot experts)",
+			r->n_token);
 	if (r->n_token && r->first.token_s > 1.1 * r->warm.token_s)
 		trap(to, n,
 			"the cache is cold at first: the first %u tokens come at %.1f tokens/s, "
-			"later "
-			"ones at %.1f (--profile begins with the hot experts)",
+			"later ones at %.1f (--profile begins with the hot experts)",
 			r->n_token, 1 / r->first.token_s, 1 / r->warm.token_s);
+}
+
+#define RUN_OFF 1.5 /* the memory of a virtual machine moves as much as 1.4 within minutes */
+
+/* A run that was much slower than what was measured part by part, or the other way round. */
+static void run_traps(const struct tr_tune *t, char (*to)[TR_TUNE_TRAP_BYTES], size_t *n)
+{
+	const struct tr_machine_run *run = tr_tune_run_of(t);
+	struct tr_machine *m = tr_tool_calloc(1, sizeof(*m));
+	struct tr_speeds parts;
+	double reads = 1, experts;
+
+	*m = t->machine;
+	m->n_run = 0;
+	tr_machine_speeds(m, &t->model.work, t->args.gpu, &parts);
+	free(m);
+	if (!run)
+		return;
+	if (run->n_read && parts.read_s[run->n_read] > 0)
+		reads = run->read_s[run->n_read] / parts.read_s[run->n_read];
+	experts = run->unit_s * parts.tier[TR_MACHINE_DRAM] / t->model.work.unit_bytes;
+	if (reads > RUN_OFF || experts > RUN_OFF || reads < 1 / RUN_OFF || experts < 1 / RUN_OFF)
+		trap(to, n,
+			"in the run of this model reads took %.1f times, an expert %.1f times what "
+			"the machine's figures say: others were at work during one of them; "
+			"--measure or --calibrate again",
+			reads, experts);
 }
 
 size_t tr_tune_traps(const struct tr_tune *t, char to[TR_TUNE_MAX_TRAP][TR_TUNE_TRAP_BYTES])
@@ -394,13 +424,14 @@ size_t tr_tune_traps(const struct tr_tune *t, char to[TR_TUNE_MAX_TRAP][TR_TUNE_
 	double busy = r->warm.lane_busy_s[TR_MACHINE_NVME] / r->warm.token_s;
 	size_t n = 0;
 
+	run_traps(t, to, &n);
 	memory_traps(t, to, &n);
 	size_traps(t, to, &n);
 	if (busy > 0.5)
 		trap(to, &n,
 			"the disk is saturated (busy %.0f%% of a token, waited for %.0f%%): "
-			"reading "
-			"ahead leaves it nothing, --predictor is best left off",
+			"reading ahead finds little time; more DRAM, a profile to begin with or a "
+			"second drive help",
 			100 * busy, 100 * r->warm.disk_wait_s / r->warm.token_s);
 	if (t->vram_room || t->args.gpu)
 		trap(to, &n,

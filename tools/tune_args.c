@@ -21,7 +21,9 @@ enum {
 	KEY_MAX_VRAM,
 	KEY_DRAM,
 	KEY_POLICY,
+	KEY_PREDICTOR,
 	KEY_HTML,
+	KEY_CALIBRATE,
 	KEY_QUICK,
 };
 
@@ -37,6 +39,10 @@ static const struct argp_option options[] = {
 		"repeated",
 		1 },
 	{ "quick", KEY_QUICK, 0, 0, "measure for a few seconds only: rough figures", 1 },
+	{ "calibrate", KEY_CALIBRATE, 0, 0,
+		"run the model for some seconds, twice, and add what its layers took to the "
+		"machine's file; forecasts of this model are made from it",
+		1 },
 	{ "threads", 't', "N", 0, "measure with N threads (default: one per processor)", 1 },
 	{ "machine", KEY_MACHINE, "FILE|NAME", 0,
 		"the machine: a profile, or optane-3060, desktop-gen4, optane-dual, "
@@ -58,6 +64,8 @@ static const struct argp_option options[] = {
 		4 },
 	{ "dram", KEY_DRAM, "SIZE", 0, "look at this DRAM cache and at no other, as 8G or 25%", 4 },
 	{ "policy", KEY_POLICY, "NAME", 0, "look at this policy and at no other", 4 },
+	{ "predictor", KEY_PREDICTOR, "NAME", 0, "look at this predictor, or none, and at no other",
+		4 },
 	{ "reserve", KEY_RESERVE, "SIZE", 0,
 		"of that, left to the system (default: a tenth, at least 512M)", 4 },
 	{ "context", 'c', "N", 0, "tokens of context (default 4096); forecasts have it half full",
@@ -92,8 +100,19 @@ static void check(const struct argp_state *state, const struct tr_tune_args *a)
 {
 	if (!a->measure && !a->machine)
 		argp_error(state, "no machine given (--machine FILE|NAME), nor --measure FILE");
-	if (!a->measure && !a->model == !a->shape)
+	if (a->machine && !a->model == !a->shape)
 		argp_error(state, "either a model file or --shape is expected");
+	for (size_t i = 0; a->predictor && i <= tr_n_predictor(); i++) {
+		struct tr_predictor_info info;
+
+		if (i == tr_n_predictor())
+			argp_error(state, "--predictor: there is no '%s'", a->predictor);
+		tr_predictor_info(i, &info);
+		if (!strcmp(info.name, a->predictor))
+			break;
+	}
+	if (a->calibrate && !a->model)
+		argp_error(state, "--calibrate: a model file is expected");
 	if ((a->trace != NULL) + (a->profile != NULL) + (a->skew > 0) > 1)
 		argp_error(state, "--trace, --profile and --skew: one of them is expected");
 }
@@ -154,8 +173,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_POLICY:
 		a->policy = arg;
 		break;
+	case KEY_PREDICTOR:
+		a->predictor = arg;
+		break;
 	case KEY_HTML:
 		a->html = arg;
+		break;
+	case KEY_CALIBRATE:
+		a->calibrate = true;
 		break;
 	case KEY_QUICK:
 		a->quick = true;
@@ -191,7 +216,7 @@ void tr_tune_args_parse(struct tr_tune_args *args, int argc, char **argv)
 		.args_doc = "[FILE]",
 		.doc = "Measures a machine, or says which sizes and policy suit a model on one, "
 		       "and how "
-		       "fast it should then be. Reads no weights." };
+		       "fast it should then be. Reads no weights, except to --calibrate." };
 
 	*args = (struct tr_tune_args){ .n_prompt = 512 };
 	tr_args_parse(&argp, argc, argv, args);

@@ -244,6 +244,25 @@ static void put_rows(FILE *f, const struct tr_tune *t)
 	fprintf(f, "</table></div>\n");
 }
 
+static void put_steps(FILE *f, const struct tr_tune *t)
+{
+	fprintf(f, "<h2>What was searched, one option after the other</h2><table>"
+		   "<tr><th class=\"l\">option<th class=\"l\">chosen<th>tokens/s before<th>best "
+		   "tried<th class=\"l\">tried</tr>\n");
+	for (size_t i = 0; i < t->n_step; i++) {
+		const struct tr_tune_step *s = &t->step[i];
+
+		fprintf(f,
+			"<tr><td class=\"l\">%s<td class=\"l\">%s<td>%.2f<td>%.2f<td class=\"l\">",
+			s->option, s->chosen, s->before, s->after);
+		put_text(f, s->tried);
+		fprintf(f, "%s", s->tried[0] && s->note[0] ? "; " : "");
+		put_text(f, s->note);
+		fprintf(f, "</tr>\n");
+	}
+	fprintf(f, "</table>\n");
+}
+
 static void put_whats(FILE *f, struct tr_tune *t)
 {
 	struct tr_tune_what what[TR_TUNE_MAX_WHAT];
@@ -305,6 +324,7 @@ int tr_tune_html(struct tr_tune *t, const char *path, struct tr_err *err)
 	fprintf(f, "<h2>Where a warm token's time goes</h2>\n");
 	put_bars(f, t);
 	put_rows(f, t);
+	put_steps(f, t);
 	put_whats(f, t);
 	if (ferror(f) | fclose(f))
 		return tr_tune_fail(err, TR_E_IO, path, strerror(errno));

@@ -12,19 +12,36 @@ static json_t *parts_json(const struct tr_forecast *f)
 	return to;
 }
 
+static json_t *steps_json(const struct tr_tune *t)
+{
+	json_t *to = json_array();
+
+	for (size_t i = 0; i < t->n_step; i++) {
+		const struct tr_tune_step *s = &t->step[i];
+
+		json_array_append_new(
+			to, json_pack("{s:s, s:s, s:s, s:s, s:b, s:f, s:f}", "option", s->option,
+				    "tried", s->tried, "chosen", s->chosen, "note", s->note,
+				    "taken", (int)s->taken, "tokens_per_s_before", s->before,
+				    "tokens_per_s_best_tried", s->after));
+	}
+	return to;
+}
+
 static json_t *row_json(const struct tr_tune_row *r)
 {
 	return json_pack("{s:I, s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, "
-			 "s:i, s:i, s:o, "
-			 "s:o}",
+			 "s:i, s:i, s:i, s:f, s:f, s:o, s:o}",
 		"dram_bytes", (json_int_t)r->choice.dram_bytes, "policy", r->choice.policy,
 		"predictor", r->choice.predictor ? r->choice.predictor : "none", "promote_percent",
 		(int)r->choice.promote, "run_hit_rate", r->run_hit_rate, "hit_rate", r->hit_rate,
 		"read_bytes_per_token", r->read_bytes, "warm_tokens_per_s", 1 / r->warm.token_s,
 		"tokens_per_s", 1 / r->first.token_s, "token_s_median", r->token_s[0], "token_s_95",
 		r->token_s[1], "token_s_slowest", r->token_s[2], "load_s", r->load_s, "prompt_s",
-		r->prompt_s, "n_prompt", (int)r->n_prompt, "n_token", (int)r->n_token, "seconds",
-		parts_json(&r->first), "warm_seconds", parts_json(&r->warm));
+		r->prompt_s, "n_prompt", (int)r->n_prompt, "n_token", (int)r->n_token,
+		"prefetch_experts", (int)r->choice.n_ahead, "foreseen_per_token", r->foreseen,
+		"vain_per_token", r->vain, "seconds", parts_json(&r->first), "warm_seconds",
+		parts_json(&r->warm));
 }
 
 static json_t *whats_json(
@@ -56,6 +73,14 @@ static json_t *shares_json(const struct tr_tune *t)
 	return to;
 }
 
+static json_t *run_json(const struct tr_machine_run *r)
+{
+	if (!r)
+		return json_null();
+	return json_pack("{s:i, s:f, s:f}", "n_token", (int)r->n_token, "token_s", r->token_s,
+		"said_s", r->said_s);
+}
+
 json_t *tr_tune_json(struct tr_tune *t)
 {
 	char trap[TR_TUNE_MAX_TRAP][TR_TUNE_TRAP_BYTES], line[2048];
@@ -72,6 +97,8 @@ json_t *tr_tune_json(struct tr_tune *t)
 		"machine", t->machine.name, "command", line, "floor_bytes",
 		(json_int_t)t->model.floor_bytes, "best", row_json(&t->row[t->best]), "results",
 		rows, "shares", shares_json(t), "traps", traps);
+	json_object_set_new(root, "search", steps_json(t));
+	json_object_set_new(root, "run", run_json(tr_tune_run_of(t)));
 	n = tr_tune_purchases(t, what);
 	json_object_set_new(root, "purchases", whats_json(what, n, "tokens_per_s", NULL));
 	n = tr_tune_assumptions(t, what);

@@ -126,3 +126,51 @@ int tr_tune_measure(struct tr_tune *t)
 		print_machine(&t->machine);
 	return rc;
 }
+
+/* --- a run of the engine -----------------------------------------------------------------------
+ */
+
+static void print_run(const struct tr_machine_run *r)
+{
+	printf("%s, %u tokens of the engine: a token typically %.2f ms, the forecast of it by its "
+	       "parts %.2f\n"
+	       "beside routed experts %.2f ms, a layer's look-up %.1f us, an expert %.1f us, "
+	       "after a wait %.1f us more",
+		r->model, r->n_token, 1e3 * r->token_s, 1e3 * r->said_s, 1e3 * r->rest_s,
+		1e6 * r->lookup_s, 1e6 * r->unit_s, 1e6 * (r->wake_s + r->after_read_s));
+	if (r->n_read)
+		printf("\nreading one expert %.2f ms, %zu at once %.2f", 1e3 * r->read_s[1],
+			r->n_read, 1e3 * r->read_s[r->n_read]);
+	printf("\n\n");
+}
+
+int tr_tune_calibrate(struct tr_tune *t)
+{
+	struct tr_calibrate_opts opts = { .model_path = t->args.model,
+		.n_thread = t->args.n_thread };
+	const char *path = t->args.measure ? t->args.measure : t->args.machine;
+	int rc = t->args.measure ? 0 : tr_machine_open(&t->machine, path, &t->err);
+
+	for (size_t i = 0; i < tr_n_machine(); i++)
+		if (!t->args.measure && !strcmp(tr_machine_get(i)->name, path))
+			rc = tr_tune_fail(&t->err, TR_E_INVALID, path,
+				"--calibrate is for a machine that was measured here, a file");
+	if (!rc && t->args.quick)
+		opts.n_token = 16;
+	if (!rc)
+		rc = tr_machine_calibrate(&t->machine, &opts, &t->err);
+	if (rc)
+		return tr_tool_fail(&t->err);
+	rc = write_file(&t->machine, path);
+	if (!rc && !t->args.json)
+		print_run(&t->machine.run[0]);
+	return rc;
+}
+
+const struct tr_machine_run *tr_tune_run_of(const struct tr_tune *t)
+{
+	for (size_t i = 0; !t->args.gpu && i < t->machine.n_run; i++)
+		if (!strcmp(t->machine.run[i].model, t->model.work.model))
+			return &t->machine.run[i];
+	return NULL;
+}

@@ -181,6 +181,7 @@ static int from_file(struct tr_tune_model *m, const struct tr_tune_args *a, stru
 		return rc;
 	*m = (struct tr_tune_model){ 0 };
 	snprintf(m->name, sizeof(m->name), "%s", slash ? slash + 1 : a->model);
+	snprintf(m->work.model, sizeof(m->work.model), "%s", m->name);
 	read_tensors(m, model);
 	read_shape(m, model, a);
 	tr_model_close(model);

@@ -31,17 +31,91 @@ static double touch_s(const struct tr_speeds *s, double bytes)
 
 /* --- windows ---------------------------------------------------------------------------------- */
 
-static void add_visit(struct tr_tune_window *w, const uint32_t n[TR_N_MACHINE_KIND])
+static bool is_like(const struct tr_tune_visits *a, const struct tr_tune_visits *b)
+{
+	return !memcmp(a->n, b->n, sizeof(a->n)) && a->ahead == b->ahead && a->vain == b->vain;
+}
+
+static void add_visit(struct tr_tune_window *w, const struct tr_tune_visits *v)
 {
 	size_t i = 0;
 
-	while (i < w->n_kind && memcmp(w->kind[i].n, n, sizeof(w->kind[i].n)) != 0)
+	while (i < w->n_kind && !is_like(&w->kind[i], v))
 		i++;
 	if (i == TR_TUNE_MAX_VISITS) /* 9 of 8 experts over two tiers, 165 over four */
 		i--;
-	else if (i == w->n_kind)
-		memcpy(w->kind[w->n_kind++].n, n, sizeof(w->kind[i].n));
+	else if (i == w->n_kind) {
+		w->kind[w->n_kind] = *v;
+		w->kind[w->n_kind++].count = 0;
+	}
 	w->kind[i].count++;
+}
+
+/* --- reading ahead ---------------------------------------------------------------------------- */
+
+/* From a layer's reads on, until the next layer asks for its own: what came is computed, then all
+ * that a layer has beside its experts. The disk can read ahead meanwhile. */
+static double idle_s(const struct tr_tune *t, const struct tr_speeds *s, uint32_t n_read)
+{
+	double rest = (s->resident_s + s->resident_op_s) / t->model.work.n_layer - s->beside_s;
+	double one = (double)t->model.unit_bytes / s->tier[TR_MACHINE_DRAM];
+
+	return n_read * one + (rest > 0 ? rest : 0);
+}
+
+static double burst_s(const struct tr_speeds *s, uint32_t n)
+{
+	return s->read_s[n < TR_MAX_READ_TABLE ? n : TR_MAX_READ_TABLE];
+}
+
+/* Adds p layers. What was asked for ahead has come as far as the disk had time; a read in vain that
+ * is still going on has to end first, half of it in the mean, and takes the asking. */
+static void add_layers(const struct tr_tune *t, const struct tr_speeds *s,
+	const struct tr_tune_visits *v, double p, struct tr_forecast *out)
+{
+	uint32_t n[TR_N_MACHINE_KIND], asked = v->ahead + v->vain, whole;
+	double idle = idle_s(t, s, v->n[TR_MACHINE_NVME]), done, part, come;
+
+	memcpy(n, v->n, sizeof(n));
+	if (!asked || !(s->read_s[1] > 0)) {
+		tr_forecast_layer(&t->model.work, s, n, p, out);
+		return;
+	}
+	done = idle < burst_s(s, asked) ? idle / burst_s(s, asked) : 1;
+	come = done * v->ahead;
+	whole = (uint32_t)come;
+	part = come - whole;
+	for (uint32_t k = whole; k <= whole + 1; k++) {
+		double share = k == whole ? 1 - part : part;
+
+		if (!(share > 0))
+			continue;
+		n[TR_MACHINE_NVME] = v->n[TR_MACHINE_NVME] - k;
+		n[TR_MACHINE_DRAM] = v->n[TR_MACHINE_DRAM] + k;
+		tr_forecast_layer(&t->model.work, s, n, p * share, out);
+	}
+	out->cache_s += p * s->ask_s[1] * v->vain;
+	if (done < 1)
+		out->disk_wait_s += p * v->vain / asked * s->read_s[1] / 2;
+	out->lane_busy_s[TR_MACHINE_NVME] += p * burst_s(s, asked) * done;
+}
+
+/* A predictor that looks at routers multiplies each of them once more. */
+static double look_s(const struct tr_tune *t, const struct tr_speeds *s, const char *predictor)
+{
+	const struct tr_workload *w = &t->model.work;
+	struct tr_predictor_info info = { .wants_scores = false };
+
+	for (size_t i = 0; predictor && i < tr_n_predictor(); i++) {
+		tr_predictor_info(i, &info);
+		if (!strcmp(info.name, predictor))
+			break;
+		info.wants_scores = false;
+	}
+	if (!info.wants_scores)
+		return 0;
+	return w->n_moe_layer *
+	       (4.0 * w->n_expert * w->n_embd / s->tier[TR_MACHINE_DRAM] + s->step_s / 2);
 }
 
 void tr_tune_forecast(const struct tr_tune *t, const struct tr_tune_window *w,
@@ -51,8 +125,8 @@ void tr_tune_forecast(const struct tr_tune *t, const struct tr_tune_window *w,
 	if (!(w->n_token > 0))
 		return;
 	for (size_t i = 0; i < w->n_kind; i++)
-		tr_forecast_layer(
-			&t->model.work, s, w->kind[i].n, w->kind[i].count / w->n_token, out);
+		add_layers(t, s, &w->kind[i], w->kind[i].count / w->n_token, out);
+	out->loop_s += look_s(t, s, w->predictor);
 	tr_forecast_rest(s, w->position_sum / w->n_token, 1, out);
 	out->disk_wait_s += touch_s(s, w->fresh_bytes / w->n_token);
 	if (s->tier[TR_MACHINE_PMEM] > 0)
@@ -93,6 +167,7 @@ static void end_token(struct watch *w, uint64_t position)
 	struct tr_tune_window *all = &w->row->all, *last = &w->row->last;
 
 	tr_forecast_rest(&w->t->speeds, (double)position, 1, &w->token);
+	w->token.loop_s += look_s(w->t, &w->t->speeds, all->predictor);
 	tr_forecast_total(&w->token);
 	w->token_s[w->n_seen] = w->token.token_s;
 	w->token = (struct tr_forecast){ 0 };
@@ -109,7 +184,8 @@ static void visit(void *ctx, const struct tr_replay_visit *v)
 {
 	struct watch *w = ctx;
 	double fresh = (double)(v->n_fresh * w->t->model.unit_bytes);
-	uint32_t n[TR_N_MACHINE_KIND] = { 0 };
+	struct tr_tune_visits here = { .ahead = v->n_ahead, .vain = v->n_vain };
+	uint32_t *n = here.n;
 
 	if (v->prefill || w->n_seen == w->n_decode) {
 		visit_prompt(w, v);
@@ -118,12 +194,14 @@ static void visit(void *ctx, const struct tr_replay_visit *v)
 	spread_hits(w, v->n_hit, n);
 	n[TR_MACHINE_PMEM] = v->n_pmem;
 	n[TR_MACHINE_NVME] = v->n_unit - v->n_hit - v->n_pmem;
-	tr_forecast_layer(&w->t->model.work, &w->t->speeds, n, 1, &w->token);
+	if (here.ahead > n[TR_MACHINE_NVME]) /* a set that waits for slots may find them there */
+		here.ahead = n[TR_MACHINE_NVME];
+	add_layers(w->t, &w->t->speeds, &here, 1, &w->token);
 	w->token.disk_wait_s += touch_s(&w->t->speeds, fresh);
-	add_visit(&w->row->all, n);
+	add_visit(&w->row->all, &here);
 	w->row->all.fresh_bytes += fresh;
 	if (2 * w->n_seen >= w->n_decode) {
-		add_visit(&w->row->last, n);
+		add_visit(&w->row->last, &here);
 		w->row->last.fresh_bytes += fresh;
 	}
 	if (v->ends_token)
@@ -158,28 +236,6 @@ static double load_s(const struct tr_tune *t)
 	double bytes = (double)t->model.resident_bytes;
 
 	return rate > 0 ? bytes / rate + touch_s(&t->speeds, bytes) : 0;
-}
-
-/* What reading ahead saves at most: the misses that the predictor foresaw are read while the layer
- * before is computed, as far as the disk has nothing else to do then. What it reads in vain takes
- * the disk's time. */
-static double ahead_s(const struct tr_tune *t, const struct tr_tune_row *row)
-{
-	const struct tr_predictor_stats *p = &row->foresight;
-	double one = t->speeds.disk_bytes_per_s > 0
-			     ? (double)t->model.unit_bytes / t->speeds.disk_bytes_per_s
-			     : 0;
-	double miss = row->read_bytes / (double)t->model.unit_bytes, idle, right, vain;
-
-	if (!p->visits || !(p->precision > 0))
-		return 0;
-	idle = row->warm.token_s - row->warm.lane_busy_s[TR_MACHINE_NVME];
-	right = miss * p->recall;
-	vain = right * (1 / p->precision - 1);
-	if (vain > 0.2 * right || idle <= 0) /* the engine reads only what keeps to its limit */
-		return 0;
-	right = right * one < idle ? right * one : idle;
-	return right < row->warm.disk_wait_s ? right : row->warm.disk_wait_s;
 }
 
 /* Of the hits of a cache of this size those that as many slots as VRAM has would have had. By lfu,
@@ -222,6 +278,16 @@ static double hits_of(const struct tr_tune_window *w)
 	return all > 0 ? hit / all : 0;
 }
 
+/* Experts that the cache held more at the end of the second half than at its begin. */
+static double grown(const struct tr_tune_row *row, const struct tr_replay_stats *stats)
+{
+	double loaded = (double)stats->n_promoted - (double)stats->n_evict;
+
+	for (size_t i = 0; i < row->last.n_kind; i++)
+		loaded += row->last.kind[i].n[TR_MACHINE_NVME] * row->last.kind[i].count;
+	return loaded;
+}
+
 static void finish(struct watch *w, const struct tr_replay_stats *stats)
 {
 	struct tr_tune_row *row = w->row;
@@ -249,7 +315,10 @@ static void finish(struct watch *w, const struct tr_replay_stats *stats)
 					     100];
 	row->foresight = stats->predictor;
 	row->load_s = load_s(t);
-	row->ahead_s = ahead_s(t, row);
+	row->foreseen = (double)stats->n_ahead / (row->last.n_token > 0 ? row->last.n_token : 1);
+	row->vain = (double)stats->n_vain / (row->last.n_token > 0 ? row->last.n_token : 1);
+	row->fills = grown(row, stats) > 0.05 * (double)stats->capacity;
+	row->replay_s = (double)stats->ns * 1e-9;
 	if (!row->n_prompt)
 		draw_prompt(t, row);
 }
@@ -263,6 +332,7 @@ int tr_tune_row(struct tr_tune *t, const struct tr_tune_choice *choice, struct t
 	};
 	struct tr_replay_opts opts = { .policy = choice->policy,
 		.predictor = choice->predictor,
+		.n_ahead = choice->n_ahead,
 		.in_pmem = t->in_pmem,
 		.decode_only = true,
 		.visit = visit,
@@ -271,7 +341,9 @@ int tr_tune_row(struct tr_tune *t, const struct tr_tune_choice *choice, struct t
 	char count[24];
 	int rc;
 
-	*row = (struct tr_tune_row){ .choice = *choice };
+	*row = (struct tr_tune_row){ .choice = *choice,
+		.all = { .predictor = choice->predictor },
+		.last = { .predictor = choice->predictor } };
 	snprintf(count, sizeof(count), "%" PRIu64,
 		choice->dram_bytes / t->model.slot_bytes + n_vram);
 	opts.cache = count;

@@ -8,10 +8,10 @@
 static void print_rows(const struct tr_tune *t)
 {
 	static const char *const head[] = { ">DRAM", "policy", "predictor", ">promote", ">hit",
-		">read MB", ">tokens/s", ">cold", ">p95 ms", ">first token s", "" };
+		">read MB", ">ahead", ">tokens/s", ">cold", ">p95 ms", ">first token s", "" };
 	struct tr_table table;
 
-	tr_table_init(&table, head, 11);
+	tr_table_init(&table, head, 12);
 	for (size_t i = 0; i < t->n_row; i++) {
 		const struct tr_tune_row *r = &t->row[i];
 
@@ -24,12 +24,40 @@ static void print_rows(const struct tr_tune *t)
 			tr_table_add(&table, "-");
 		tr_table_add(&table, "%.1f%%", 100 * r->hit_rate);
 		tr_table_add(&table, "%.1f", r->read_bytes * 1e-6);
+		if (r->choice.n_ahead)
+			tr_table_add(&table, "%.1f+%.1f", r->foreseen, r->vain);
+		else
+			tr_table_add(&table, "-");
 		tr_table_add(&table, "%.2f", 1 / r->warm.token_s);
 		tr_table_add(&table, "%.2f", 1 / r->first.token_s);
 		tr_table_add(&table, "%.1f", 1e3 * r->token_s[1]);
 		tr_table_add(&table, "%.2f", r->load_s + r->prompt_s);
 		tr_table_add(&table, i == t->best ? "<" : "");
 	}
+	tr_table_print(&table, stdout, "");
+	tr_table_fini(&table);
+}
+
+/* Every option of the search, in its order. */
+static void print_steps(const struct tr_tune *t)
+{
+	static const char *const head[] = { "option", "chosen", ">tokens/s before", ">best tried",
+		"tried" };
+	struct tr_table table;
+
+	tr_table_init(&table, head, 5);
+	for (size_t i = 0; i < t->n_step; i++) {
+		const struct tr_tune_step *s = &t->step[i];
+
+		tr_table_add(&table, "%s", s->option);
+		tr_table_add(&table, "%s", s->chosen[0] ? s->chosen : "-");
+		tr_table_add(&table, "%.2f", s->before);
+		tr_table_add(&table, "%.2f", s->after);
+		tr_table_add(
+			&table, "%s%s%s", s->tried, s->tried[0] && s->note[0] ? "; " : "", s->note);
+	}
+	printf("\nwhat was searched, one option after the other (-t, --pmem-threads: with half of "
+	       "the uses in DRAM)\n");
 	tr_table_print(&table, stdout, "");
 	tr_table_fini(&table);
 }
@@ -92,13 +120,30 @@ static const char *source_of(const struct tr_tune *t)
 				 : "routing drawn from a skew";
 }
 
+static void print_figures(const struct tr_tune *t)
+{
+	const struct tr_machine_run *r = tr_tune_run_of(t);
+
+	if (r)
+		printf("forecast from a run of %u tokens of this model on the machine, which took "
+		       "%.2f ms each where its parts add up to %.2f\n\n",
+			r->n_token, 1e3 * r->token_s, 1e3 * r->said_s);
+	else
+		printf("forecast from the machine's figures part by part%s\n\n",
+			tr_tune_is_here(t) && t->args.model
+				? " (--calibrate: from a run of the model)"
+				: "");
+}
+
 void tr_tune_print(struct tr_tune *t)
 {
 	char bytes[32];
 
-	printf("%s on %s, %s, floor %s\n\n", t->model.name, t->machine.name, source_of(t),
+	printf("%s on %s, %s, floor %s\n", t->model.name, t->machine.name, source_of(t),
 		tr_table_bytes(t->model.floor_bytes, bytes, sizeof(bytes)));
+	print_figures(t);
 	print_rows(t);
+	print_steps(t);
 	print_best(t);
 	print_whats(t);
 }

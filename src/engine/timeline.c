@@ -24,6 +24,7 @@ struct tr_timeline {
 	bool open;
 	uint64_t begin_ns, lap_ns; /* of the clock */
 	uint64_t n_token;
+	uint64_t kind_ns[TR_N_SPAN_KIND]; /* of the token in work */
 	size_t cap[2]; /* of work and last */
 	struct tr_token_spans work, last, slowest;
 	struct tokens kept;
@@ -87,6 +88,8 @@ static void note_history(struct tr_timeline *t, uint64_t ns, const uint64_t *ser
 
 	for (size_t i = 0; i < TR_MAX_TIER; i++)
 		p.hits[i] = served[i] - t->served[i];
+	for (size_t i = 0; i < TR_N_SPAN_KIND; i++)
+		h->kind_ns[i] += t->kind_ns[i];
 	memcpy(t->served, served, sizeof(t->served));
 	if (is_full && h->n_point == TR_MAX_HISTORY)
 		join_pairs(h);
@@ -143,6 +146,7 @@ void tr_timeline_begin(struct tr_timeline *t, size_t n_tok)
 {
 	t->work.n_span = 0;
 	t->work.n_lost = 0;
+	memset(t->kind_ns, 0, sizeof(t->kind_ns));
 	t->open = n_tok == 1;
 	t->begin_ns = t->lap_ns = tr_now_ns(t->clock);
 }
@@ -202,6 +206,7 @@ static struct tr_span end_stretch(struct tr_timeline *t, enum tr_span_kind kind,
 		.layer = layer };
 
 	t->lap_ns = now;
+	t->kind_ns[kind] += span.ns;
 	return span;
 }
 

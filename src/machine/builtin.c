@@ -14,9 +14,9 @@
 #define GB 1e9
 #define GIB ((uint64_t)1 << 30)
 #define SAME(x) { (x), (x), (x) }
-#define MEM_POINT(threads, gbps) { threads, false, 0, SAME((gbps) * GB) }
+#define MEM_POINT(threads, gbps) { threads, false, 0, SAME((gbps) * GB), 0, 0 }
 #define DISK_POINT(depth, kib, gbps) \
-	{ depth, false, (uint64_t)(kib) << 10, SAME((gbps) * GB) }
+	{ depth, false, (uint64_t)(kib) << 10, SAME((gbps) * GB), 0, 0 }
 #define POINTS(...) \
 	.n_point = sizeof((struct tr_machine_point[]){ __VA_ARGS__ }) / \
 		sizeof(struct tr_machine_point), \

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +16,39 @@
 #define FORMAT "tierra-machine"
 #define NEWEST 1
 
+/* Numbers of a run of the engine. */
+static const struct {
+	const char *key;
+	size_t at;
+} run_numbers[] = { { "unit_bytes", offsetof(struct tr_machine_run, unit_bytes) },
+	{ "token_s", offsetof(struct tr_machine_run, token_s) },
+	{ "said_s", offsetof(struct tr_machine_run, said_s) },
+	{ "position", offsetof(struct tr_machine_run, position) },
+	{ "rest_s", offsetof(struct tr_machine_run, rest_s) },
+	{ "after_read_s", offsetof(struct tr_machine_run, after_read_s) },
+	{ "beside_s", offsetof(struct tr_machine_run, beside_s) },
+	{ "lookup_s", offsetof(struct tr_machine_run, lookup_s) },
+	{ "ask_s", offsetof(struct tr_machine_run, ask_s) },
+	{ "step_s", offsetof(struct tr_machine_run, step_s) },
+	{ "unit_s", offsetof(struct tr_machine_run, unit_s) },
+	{ "wake_s", offsetof(struct tr_machine_run, wake_s) } };
+
 static json_t *spread_json(const struct tr_spread *s)
 {
 	return json_pack("[fff]", s->min, s->mid, s->max);
+}
+
+static json_t *point_json(const struct tr_machine_point *p)
+{
+	json_t *to = json_pack("{s:i, s:b, s:I, s:o}", "n_flight", (int)p->n_flight, "burst",
+		(int)p->burst, "block_bytes", (json_int_t)p->block_bytes, "bytes_per_s",
+		spread_json(&p->bytes_per_s));
+
+	if (p->burst) {
+		json_object_set_new(to, "first_share", json_real(p->first_share));
+		json_object_set_new(to, "submit_share", json_real(p->submit_share));
+	}
+	return to;
 }
 
 static json_t *tier_json(const struct tr_machine_tier *t)
@@ -25,15 +56,10 @@ static json_t *tier_json(const struct tr_machine_tier *t)
 	json_t *points = json_array();
 
 	for (size_t i = 0; i < t->n_point; i++)
-		json_array_append_new(
-			points, json_pack("{s:i, s:b, s:I, s:o}", "n_flight",
-					(int)t->point[i].n_flight, "burst", (int)t->point[i].burst,
-					"block_bytes", (json_int_t)t->point[i].block_bytes,
-					"bytes_per_s", spread_json(&t->point[i].bytes_per_s)));
-	return json_pack("{s:s, s:s, s:b, s:I, s:f, s:o, s:o}", "kind",
-		tr_machine_kind_name[t->kind], "path", t->path, "direct", (int)t->direct, "bytes",
-		(json_int_t)t->bytes, "first_share", t->first_share, "latency_ns",
-		spread_json(&t->latency_ns), "points", points);
+		json_array_append_new(points, point_json(&t->point[i]));
+	return json_pack("{s:s, s:s, s:b, s:I, s:o, s:o}", "kind", tr_machine_kind_name[t->kind],
+		"path", t->path, "direct", (int)t->direct, "bytes", (json_int_t)t->bytes,
+		"latency_ns", spread_json(&t->latency_ns), "points", points);
 }
 
 static json_t *kernel_json(const struct tr_machine_kernel *k)
@@ -43,23 +69,46 @@ static json_t *kernel_json(const struct tr_machine_kernel *k)
 		spread_json(&k->op_ns), "macs_per_s", spread_json(&k->macs_per_s));
 }
 
+static json_t *table_json(const double *s, size_t n)
+{
+	json_t *to = json_array();
+
+	for (size_t i = 1; i <= n; i++)
+		json_array_append_new(to, json_real(s[i]));
+	return to;
+}
+
+static json_t *run_json(const struct tr_machine_run *r)
+{
+	json_t *to = json_pack("{s:s, s:i, s:o, s:o}", "model", r->model, "n_token",
+		(int)r->n_token, "read_s", table_json(r->read_s, r->n_read), "first_s",
+		table_json(r->first_s, r->n_read));
+
+	for (size_t i = 0; i < TR_ARRAY_LEN(run_numbers); i++)
+		json_object_set_new(to, run_numbers[i].key,
+			json_real(*(const double *)((const char *)r + run_numbers[i].at)));
+	return to;
+}
+
 char *tr_machine_text(const struct tr_machine *m)
 {
-	json_t *tiers = json_array(), *kernels = json_array(), *root;
+	json_t *tiers = json_array(), *kernels = json_array(), *runs = json_array(), *root;
 	char *text;
 
 	for (size_t i = 0; i < m->n_tier; i++)
 		json_array_append_new(tiers, tier_json(&m->tier[i]));
 	for (size_t i = 0; i < m->n_kernel; i++)
 		json_array_append_new(kernels, kernel_json(&m->kernel[i]));
-	root = json_pack(
-		"{s:s, s:i, s:f, s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o}",
+	for (size_t i = 0; i < m->n_run; i++)
+		json_array_append_new(runs, run_json(&m->run[i]));
+	root = json_pack("{s:s, s:i, s:f, s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, "
+			 "s:o, s:o}",
 		"format", FORMAT, "version", NEWEST, "wake_ns", m->wake_ns, "name", m->name,
 		"source", m->source, "n_thread", (int)m->n_thread, "bus_bytes_per_s",
 		m->bus_bytes_per_s, "loop_ns", m->loop_ns, "rest_ns", m->rest_ns, "rest_value_ns",
 		m->rest_value_ns, "attend_ns", m->attend_ns, "attend_macs_per_s",
 		m->attend_macs_per_s, "touch_bytes_per_s", m->touch_bytes_per_s, "tiers", tiers,
-		"kernels", kernels);
+		"kernels", kernels, "runs", runs);
 	text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
 	json_decref(root);
 	return text;
@@ -146,7 +195,6 @@ static void read_tier(struct reader *r, const json_t *from, struct tr_machine_ti
 	t->direct = json_is_true(json_object_get(from, "direct"));
 	string(r, from, "tier", "path", t->path, sizeof(t->path));
 	t->bytes = (uint64_t)number(r, from, "tier", "bytes");
-	t->first_share = fmin(number(r, from, "tier", "first_share"), 1);
 	t->latency_ns = spread(r, from, "tier", "latency_ns");
 	t->n_point = array(r, from, "tier", "points", TR_MAX_MACHINE_POINT);
 	for (size_t p = 0; p < t->n_point; p++) {
@@ -156,7 +204,9 @@ static void read_tier(struct reader *r, const json_t *from, struct tr_machine_ti
 			.n_flight = (unsigned)fmin(number(r, at, "point", "n_flight"), 1e6),
 			.burst = json_is_true(json_object_get(at, "burst")),
 			.block_bytes = (uint64_t)number(r, at, "point", "block_bytes"),
-			.bytes_per_s = spread(r, at, "point", "bytes_per_s")
+			.bytes_per_s = spread(r, at, "point", "bytes_per_s"),
+			.first_share = fmin(number(r, at, "point", "first_share"), 1),
+			.submit_share = fmin(number(r, at, "point", "submit_share"), 1)
 		};
 		if (t->point[p].n_flight < 1)
 			refuse(r, "point", "n_flight", "1 or more");
@@ -176,6 +226,33 @@ static void read_kernel(
 	k->cols = (uint32_t)fmin(number(r, from, "kernel", "cols"), 1e6);
 	k->op_ns = spread(r, from, "kernel", "op_ns");
 	k->macs_per_s = spread(r, from, "kernel", "macs_per_s");
+}
+
+static void read_table(struct reader *r, const json_t *from, const char *key, size_t n, double *to)
+{
+	const json_t *v = json_object_get(from, key);
+
+	if (json_array_size(v) != n)
+		refuse(r, "run", key, "as long as read_s");
+	for (size_t i = 0; i < n && !r->rc; i++) {
+		to[i + 1] = json_number_value(json_array_get(v, i));
+		if (!(to[i + 1] > 0 && to[i + 1] < 1e6))
+			refuse(r, "run", key, "an array of seconds");
+	}
+}
+
+static void read_run(struct reader *r, const json_t *from, struct tr_machine_run *run)
+{
+	string(r, from, "run", "model", run->model, sizeof(run->model));
+	run->n_token = (unsigned)fmin(number(r, from, "run", "n_token"), 1e6);
+	for (size_t i = 0; i < TR_ARRAY_LEN(run_numbers); i++)
+		*(double *)((char *)run + run_numbers[i].at) =
+			number(r, from, "run", run_numbers[i].key);
+	if (!(run->unit_bytes > 0 && run->unit_s > 0))
+		refuse(r, "run", "unit_bytes or unit_s", "more than 0");
+	run->n_read = array(r, from, "run", "read_s", TR_MAX_READ_TABLE);
+	read_table(r, from, "read_s", run->n_read, run->read_s);
+	read_table(r, from, "first_s", run->n_read, run->first_s);
 }
 
 static void read_machine(struct reader *r, const json_t *root, struct tr_machine *m)
@@ -198,6 +275,9 @@ static void read_machine(struct reader *r, const json_t *root, struct tr_machine
 	for (size_t i = 0; i < m->n_kernel; i++)
 		read_kernel(r, json_array_get(json_object_get(root, "kernels"), i), &m->kernel[i],
 			m->n_tier);
+	m->n_run = array(r, root, "machine", "runs", TR_MAX_MACHINE_RUN);
+	for (size_t i = 0; i < m->n_run; i++)
+		read_run(r, json_array_get(json_object_get(root, "runs"), i), &m->run[i]);
 }
 
 int tr_machine_parse(

@@ -3,8 +3,9 @@
  *
  * A layer's experts are computed in two steps, as the engine does it. Those that are there: lanes
  * (DRAM, persistent memory, GPU) work at the same time, and DRAM and persistent memory share a bus.
- * Meanwhile those on disk are read, asked for all at once; they come at an even pace between the
- * first and the last. Each is computed from DRAM as it comes, when the one before has been.
+ * Meanwhile those on disk are read, asked for all at once (which takes the time of the thread that
+ * asks); they come at an even pace between the first and the last. Each is computed from DRAM as it
+ * comes, when the one before has been.
  *
  * Not in it: the sampler, and others on the machine.
  */
@@ -30,8 +31,8 @@ static double arrival(const struct tr_speeds *s, uint32_t k, uint32_t n)
 {
 	double first = s->read_s[1], last = s->read_s[TR_MIN(n, (uint32_t)TR_MAX_READ_TABLE)];
 
-	if (s->first_share > 0)
-		first = last * s->first_share;
+	if (s->first_s[TR_MIN(n, (uint32_t)TR_MAX_READ_TABLE)] > 0)
+		first = s->first_s[TR_MIN(n, (uint32_t)TR_MAX_READ_TABLE)];
 	return n > 1 ? first + (fmax(last, first) - first) * (k - 1) / (n - 1) : first;
 }
 
@@ -66,8 +67,11 @@ void tr_forecast_layer(const struct tr_workload *w, const struct tr_speeds *s,
 {
 	bool ready = n[DRAM] + n[PMEM] + n[VRAM] > 0;
 	double one = time_of(w->unit_bytes, s->tier[DRAM]);
-	double now = s->beside_s + add_ready(w, s, n, p, f), wait, step;
+	double ask = s->lookup_s + s->ask_s[TR_MIN(n[NVME], (uint32_t)TR_MAX_READ_TABLE)];
+	double now = ask + s->beside_s + add_ready(w, s, n, p, f), wait, step;
 
+	f->cache_s += p * ask;
+	f->loop_s += n[NVME] ? p * s->after_read_s : 0;
 	f->loop_s += ready ? p * s->step_s : 0;
 	now += ready ? s->step_s : 0;
 	f->lane_busy_s[NVME] += n[NVME] ? p * arrival(s, n[NVME], n[NVME]) : 0;
@@ -93,7 +97,8 @@ void tr_forecast_rest(const struct tr_speeds *s, double position, double p, stru
 
 void tr_forecast_total(struct tr_forecast *f)
 {
-	f->token_s = f->bus_s + f->disk_wait_s + f->arrived_s + f->resident_s + f->kv_s + f->loop_s;
+	f->token_s = f->bus_s + f->disk_wait_s + f->arrived_s + f->resident_s + f->kv_s +
+		     f->loop_s + f->cache_s;
 	for (int i = 0; i < TR_N_MACHINE_KIND; i++)
 		f->token_s += f->lane_s[i];
 }

@@ -14,6 +14,10 @@ int tr_machine_parse(
 /* The spread of n values, which it sorts. */
 struct tr_spread tr_spread_of(double *values, size_t n);
 
+/* Puts what the run took in the place of what was measured part by part. */
+void tr_run_believe(
+	const struct tr_machine_run *r, const struct tr_workload *w, struct tr_speeds *s);
+
 /* Weights as kernels see them: bytes that are mapped, in a tier. */
 struct tr_measure_area {
 	struct tr_pool *pool;

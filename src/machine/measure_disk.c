@@ -40,25 +40,23 @@ static const struct {
 	{ 4, 4 << 20 },
 };
 
-/* Three parts an expert; one to sixteen of them. */
+/* One to sixteen experts, whose parts are next to each other. */
 static const unsigned burst_reads[] = { 3, 6, 12, 24, 48 };
 /* None a multiple of the pieces that io cuts reads into: those end in a small one, as in a file. */
 static const uint64_t burst_block[] = { 12 << 10, 72 << 10, 264 << 10, 776 << 10, 1288 << 10,
 	2568 << 10, 5128 << 10 };
 
-#define MAX_BURST   48
-#define BUF_BYTES   ((uint64_t)256 << 20) /* more than caches: bursts go round it */
-#define FIRST_OF    12 /* and so large: of other bursts the first read says little */
-#define FIRST_BYTES ((uint64_t)512 << 10)
-#define REST_NS	    500000 /* a layer's arithmetic */
+#define N_PART	  3 /* reads of an expert */
+#define MAX_BURST 48
+#define BUF_BYTES ((uint64_t)256 << 20) /* more than caches: bursts go round it */
+#define REST_NS	  500000		/* a layer's arithmetic */
 
 struct disk {
 	struct tr_file file;
 	uint64_t block;
 	uint64_t rng;
-	uint64_t first_ns; /* when the first read of the burst ended; 0: none has */
-	double first_sum;  /* shares of bursts of several experts */
-	unsigned n_first;
+	uint64_t first_ns; /* when the first expert of the burst had come; 0: none has */
+	unsigned n_done[MAX_BURST / N_PART]; /* parts of each */
 	struct tr_io_req req[MAX_BURST];
 	uint8_t *buf; /* [BUF_BYTES]; NULL until a burst is measured */
 	uint64_t buf_at;
@@ -101,7 +99,7 @@ static void done(struct tr_io_req *req)
 {
 	struct disk *d = req->ctx;
 
-	if (!d->first_ns)
+	if (++d->n_done[(req - d->req) / N_PART] == N_PART && !d->first_ns)
 		d->first_ns = tr_now_ns(&tr_clock_real);
 }
 
@@ -113,12 +111,16 @@ static void rest(void)
 		;
 }
 
-/* Bytes a second of one burst. */
-static int burst(struct disk *d, struct tr_io *io, const struct tr_machine_point *p, double *rate,
-	struct tr_err *err)
+struct times {
+	double all_s, first_s, submit_s;
+};
+
+/* Adds those of one burst. */
+static int burst(struct disk *d, struct tr_io *io, const struct tr_machine_point *p,
+	struct times *sum, struct tr_err *err)
 {
 	struct tr_io_req *batch[MAX_BURST];
-	uint64_t start, took, n_at;
+	uint64_t start, submitted, n_at;
 
 	n_at = (d->file.bytes - p->block_bytes) / d->file.align_off;
 	if (d->buf_at + p->n_flight * p->block_bytes > BUF_BYTES)
@@ -139,16 +141,15 @@ static int burst(struct disk *d, struct tr_io *io, const struct tr_machine_point
 	}
 	rest();
 	d->first_ns = 0;
+	memset(d->n_done, 0, sizeof(d->n_done));
 	start = tr_now_ns(&tr_clock_real);
 	tr_io_submit(io, batch, p->n_flight);
+	submitted = tr_now_ns(&tr_clock_real);
 	while (tr_io_wait(io))
 		;
-	took = tr_now_ns(&tr_clock_real) - start;
-	*rate = (double)(p->n_flight * p->block_bytes) * 1e9 / (double)took;
-	if (p->n_flight >= FIRST_OF && p->block_bytes >= FIRST_BYTES) {
-		d->first_sum += (double)(d->first_ns - start) / (double)took;
-		d->n_first++;
-	}
+	sum->all_s += (double)(tr_now_ns(&tr_clock_real) - start) * 1e-9;
+	sum->first_s += (double)(d->first_ns - start) * 1e-9;
+	sum->submit_s += (double)(submitted - start) * 1e-9;
 	for (unsigned i = 0; i < p->n_flight; i++)
 		if (d->req[i].result)
 			return tr_io_explain(&d->req[i], err);
@@ -160,24 +161,28 @@ static int measure_burst(struct disk *d, struct tr_io *io, const struct tr_measu
 	struct tr_machine_point *p, struct tr_err *err)
 {
 	unsigned n = TR_MIN(o->n_repeat, (unsigned)MAX_REPEAT);
-	double rate[MAX_REPEAT], one;
+	double rate[MAX_REPEAT], first[MAX_REPEAT], submit[MAX_REPEAT];
 	int rc = 0;
 
 	for (unsigned i = 0; !rc && i < n; i++) {
 		uint64_t start = tr_now_ns(&tr_clock_real);
-		double slowness = 0;
+		struct times sum = { 0 };
 		unsigned k = 0;
 
 		do {
-			rc = burst(d, io, p, &one, err);
-			slowness += 1 / one;
+			rc = burst(d, io, p, &sum, err);
 			k++;
 		} while (!rc && tr_now_ns(&tr_clock_real) - start < o->ns / 4);
-		rate[i] = k / slowness;
+		rate[i] = k * (double)(p->n_flight * p->block_bytes) / sum.all_s;
+		first[i] = sum.first_s / sum.all_s;
+		submit[i] = sum.submit_s / sum.all_s;
 	}
-	if (!rc)
-		p->bytes_per_s = tr_spread_of(rate, n);
-	return rc;
+	if (rc)
+		return rc;
+	p->bytes_per_s = tr_spread_of(rate, n);
+	p->first_share = tr_spread_of(first, n).mid;
+	p->submit_share = tr_spread_of(submit, n).mid;
+	return 0;
 }
 
 static int measure_bursts(struct disk *d, struct tr_io *io, const struct tr_measure_opts *o,
@@ -198,7 +203,7 @@ static int measure_bursts(struct disk *d, struct tr_io *io, const struct tr_meas
 			if (burst_block[b] * 4 > d->file.bytes)
 				continue;
 			*p = (struct tr_machine_point){ burst_reads[i], true, burst_block[b],
-				{ 0, 0, 0 } };
+				{ 0, 0, 0 }, 0, 0 };
 			rc = measure_burst(d, io, o, p, err);
 			t->n_point += !rc;
 		}
@@ -219,14 +224,13 @@ static int measure_file(struct disk *d, const struct tr_measure_opts *o, struct 
 
 		if (plan[i].block * 4 > d->file.bytes)
 			continue;
-		*p = (struct tr_machine_point){ plan[i].depth, false, plan[i].block, { 0, 0, 0 } };
+		*p = (struct tr_machine_point){ plan[i].depth, false, plan[i].block, { 0, 0, 0 }, 0,
+			0 };
 		rc = measure_point(d, io, o, p, err);
 		t->n_point += !rc;
 	}
 	if (!rc)
 		rc = measure_bursts(d, io, o, t, err);
-	if (d->n_first)
-		t->first_share = d->first_sum / d->n_first;
 	if (!rc && t->n_point && t->point[0].block_bytes == 4096) {
 		const struct tr_spread *s = &t->point[0].bytes_per_s;
 

@@ -81,7 +81,8 @@ int tr_measure_memory(
 	(void)err;
 	read_with(a, all); /* page faults are not the memory's */
 	for (unsigned n = 1; t->n_point < TR_MAX_MACHINE_POINT; n = TR_MIN(2 * n, all)) {
-		t->point[t->n_point++] = (struct tr_machine_point){ n, false, 0, read_with(a, n) };
+		t->point[t->n_point++] =
+			(struct tr_machine_point){ .n_flight = n, .bytes_per_s = read_with(a, n) };
 		if (n == all)
 			break;
 	}
