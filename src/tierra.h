@@ -733,6 +733,7 @@ struct tr_replay_visit {
 	bool prefill;
 	bool ends_token;   /* or chunk */
 	uint32_t n_unit;   /* different experts */
+	uint32_t n_vram;   /* that a device had; the cache was not asked for them */
 	uint32_t n_hit;	   /* that were in the cache */
 	uint32_t n_pmem;   /* that were not, and lie in persistent memory */
 	uint32_t n_fresh;  /* that were not, and got a slot that held none before */
@@ -748,18 +749,38 @@ struct tr_replay_opts {
 	double in_pmem;	       /* share of the experts that lie in persistent memory, spread evenly, beyond
 				* what the trace says */
 	uint64_t n_promote;    /* with it: copies from there to the cache that a token may make */
+	/* Experts in the memory of a device, above the cache: "25%" of all, bytes for them as "6G", or
+	 * "recorded", what the recorded run had. NULL: none. Not with per_layer. */
+	const char *vram;
+	const char *vram_policy; /* NULL: that of an engine that is told none */
 	/* Told of every set, counted or not. */
 	void (*visit)(void *ctx, const struct tr_replay_visit *visit);
 	void *ctx;
 };
 
+/* The tier of a device; all 0 without one. */
+struct tr_replay_vram_stats {
+	uint64_t capacity; /* experts that fit */
+	uint64_t capacity_bytes;
+	uint64_t n_hit, n_miss;
+	uint64_t bytes;	   /* of hits */
+	uint64_t n_warm;   /* there before the first token */
+	uint64_t n_copied, copied_bytes; /* that came later */
+	uint64_t n_late;   /* not over as the token after theirs ended */
+	uint64_t n_evict;
+};
+
 struct tr_replay_stats {
 	uint64_t capacity;  /* experts that fit */
-	uint64_t n_request;
+	uint64_t n_request; /* uses that no device served */
 	uint64_t n_hit;
 	uint64_t n_evict;
 	uint64_t n_promoted; /* copies from persistent memory, made as tokens ended */
 	uint64_t bytes;	    /* of the experts that were missed; 0 when the trace does not tell sizes */
+	uint64_t hit_bytes; /* of those that were not */
+	uint64_t n_pmem, pmem_bytes; /* missed, and computed in persistent memory */
+	uint64_t n_load, load_bytes; /* missed and read; again where a set did not fit */
+	struct tr_replay_vram_stats vram;
 	uint64_t ns;	    /* time that the replay took */
 	struct tr_predictor_stats predictor; /* without times; 0 visits without a predictor */
 };

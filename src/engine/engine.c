@@ -114,9 +114,9 @@ static int open_vram(struct tr_engine *e, struct tr_err *err)
 			.hot = s->hot,
 			.n_hot = s->n_hot,
 			.token_bytes = s->vram_token_bytes,
+			.n_dram_slot = (uint32_t)s->plan.tier[0].n_unit,
+			.all_in_place = is_all_in_place(s),
 		},
-		.n_dram_slot = (uint32_t)s->plan.tier[0].n_unit,
-		.all_in_place = is_all_in_place(s),
 	};
 	struct tr_gpu_experts_cfg experts = { s->catalog, s->vram_takes, s->info.n_embd,
 		e->opts.n_batch };
@@ -235,6 +235,24 @@ static int trace_units(struct tr_engine *e, struct tr_err *err)
 	return 0;
 }
 
+/* What it must know of the device. */
+static int trace_vram(struct tr_engine *e, struct tr_err *err)
+{
+	const struct tr_setup *s = &e->setup;
+	struct tr_trace_vram vram = { tr_calloc(s->catalog->n_moe_layer, sizeof(*vram.slot_bytes)),
+		s->vram.room_bytes, s->vram_token_bytes };
+	uint64_t off[TR_N_PART];
+
+	if (!vram.slot_bytes)
+		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
+	for (size_t i = 0; i < s->catalog->n_moe_layer; i++)
+		if (s->vram_takes[i])
+			vram.slot_bytes[i] = tr_vram_layout(&s->catalog->moe_layers[i], off);
+	tr_trace_write_vram(e->trace, &vram);
+	free(vram.slot_bytes);
+	return 0;
+}
+
 struct tr_trace_head tr_engine_trace_head(const struct tr_engine *e)
 {
 	const struct tr_catalog *c = e->setup.catalog;
@@ -288,6 +306,8 @@ static int open_trace(struct tr_engine *e, const char *path, struct tr_err *err)
 		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
 	rc = tr_trace_writer_open(&e->trace, path, &head, err);
 	free(head.layers);
+	if (!rc && e->vram)
+		rc = trace_vram(e, err);
 	return rc ? rc : trace_units(e, err);
 }
 

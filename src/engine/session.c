@@ -121,16 +121,19 @@ static int check_ids(const struct tr_session *s, const int32_t *ids, size_t n, s
 /* A pass through the layers is complete. */
 static int end_step(struct tr_session *s, struct tr_err *err)
 {
+	struct tr_vram_late late = { 0, 0 };
 	struct tr_err why;
 	int rc = 0;
 
 	if (s->run.cache)
 		tr_cache_tick(s->run.cache);
+	if (s->e->vram)
+		rc = tr_vram_tier_tick(s->e->vram, &late, &why);
 	tr_lap(s->run.timeline, TR_SPAN_COPY, s->e->setup.info.n_layer - 1);
+	if (s->run.trace && late.n_left)
+		tr_trace_write_late(s->run.trace, late.n_held, late.n_left);
 	if (s->run.trace)
 		tr_trace_write_step(s->run.trace);
-	if (s->e->vram)
-		rc = tr_vram_tier_tick(s->e->vram, &why);
 	if (s->run.timeline)
 		tr_timeline_end(s->run.timeline, s->e->counter->served);
 	if (!rc || !tr_gpu_failed(s->e->setup.gpu, rc, &why))

@@ -15,9 +15,6 @@
 #define RING_BLOCKS 4
 #define RING_BYTES  (1u << 20)
 
-/* Copies that wait may keep this share of the DRAM cache from being given up. */
-#define HOLD_SHARE 4
-
 /* The feeder takes a processor only when no worker wants it, or nearly so. */
 #define FEEDER_NICE 19
 
@@ -26,7 +23,6 @@ struct copy {
 	struct tr_handle hold; /* NONE once its bytes are in the ring and the engine saw it */
 	uint8_t *to;
 	struct tr_event *done;
-	bool is_late, has_ended; /* the engine's */
 };
 
 struct tr_vram_tier {
@@ -37,7 +33,8 @@ struct tr_vram_tier {
 	bool is_lost; /* and given up */
 	uint32_t *ids;	     /* [n_unit] scratch */
 	uint32_t max_copy;
-	uint32_t n_ended;    /* of copies */
+	uint32_t n_ended;    /* of copies, the first */
+	bool is_late;	     /* the others: a token has ended since the one that earned them */
 	bool *was_warm;	     /* [n_unit] */
 	uint64_t warm_units, warm_bytes, late;
 
@@ -188,8 +185,6 @@ int tr_vram_tier_open(struct tr_vram_tier **out, const struct tr_vram_tier_cfg *
 	struct tr_err *err)
 {
 	struct tr_vram_tier *t = tr_calloc(1, sizeof(*t));
-	uint64_t holdable = (uint64_t)(cfg->n_dram_slot / HOLD_SHARE) *
-		cfg->vram.plan->class[cfg->vram.plan->n_class - 1].slot_bytes;
 	int rc;
 
 	if (!t)
@@ -197,8 +192,6 @@ int tr_vram_tier_open(struct tr_vram_tier **out, const struct tr_vram_tier_cfg *
 	tr_mutex_init(&t->lock, TR_RANK_LEAF);
 	pthread_cond_init(&t->moved, NULL);
 	t->cfg = *cfg;
-	if (!cfg->all_in_place)
-		t->cfg.vram.token_bytes = TR_MIN(cfg->vram.token_bytes, holdable);
 	rc = tr_vram_new(&t->vram, &t->cfg.vram, err);
 	if (!rc) {
 		t->max_copy = tr_vram_max_copies(t->vram);
@@ -292,63 +285,52 @@ void tr_vram_tier_take(struct tr_vram_tier *t, const uint32_t *ids, size_t n, bo
 
 /* --- the end of a token ----------------------------------------------------------------------- */
 
-/* Copies that are over come to be here. n_fed of them have left what they were made from. */
+/* Copies that are over come to be here, in their order, which is that of the stream. n_fed of them have
+ * left what they were made from. */
 static int reap(struct tr_vram_tier *t, uint32_t n_fed, struct tr_err *err)
 {
-	for (uint32_t i = 0; i < n_fed; i++) {
-		struct copy *c = &t->copies[i];
-		int done;
+	for (uint32_t i = 0; i < n_fed; i++)
+		tr_cache_release(t->cache, &t->copies[i].hold, 1);
+	for (; t->n_ended < n_fed; t->n_ended++) {
+		int done = tr_event_done(t->copies[t->n_ended].done, err);
 
-		tr_cache_release(t->cache, &c->hold, 1);
-		if (c->has_ended)
-			continue;
-		done = tr_event_done(c->done, err);
 		if (done < 0)
 			return done;
-		if (done) {
-			tr_vram_end_copy(t->vram, c->id, true);
-			c->has_ended = true;
-			t->n_ended++;
-		}
+		if (!done)
+			break;
+		tr_vram_end_copy(t->vram, t->copies[t->n_ended].id, true);
 	}
-	for (uint32_t i = 0; i < t->n_copy; i++) {
-		t->late += !t->copies[i].has_ended && !t->copies[i].is_late;
-		t->copies[i].is_late = true;
-	}
+	t->late += t->is_late ? 0 : t->n_copy - t->n_ended;
+	t->is_late = true;
 	return 0;
 }
 
-static bool has_source(void *tier, uint32_t id)
+static enum tr_vram_source source_of(void *tier, uint32_t id)
 {
 	struct tr_vram_tier *t = tier;
 	struct tr_handle h;
+	bool from_dram;
 
 	if (!tr_cache_hold(t->cache, id, &h))
-		return false;
+		return TR_VRAM_NO_SOURCE;
+	from_dram = !h.tier;
 	tr_cache_release(t->cache, &h, 1);
-	return true;
+	return from_dram ? TR_VRAM_FROM_DRAM : TR_VRAM_IN_PLACE;
 }
 
 static void begin_copies(struct tr_vram_tier *t, uint32_t n)
 {
-	uint32_t n_copy = 0, n_dram = 0;
+	uint32_t n_copy = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct copy *c = &t->copies[n_copy];
-		bool ok = tr_cache_hold(t->cache, t->ids[i], &c->hold);
 
-		n_dram += ok && !c->hold.tier;
-		if (ok && !c->hold.tier && n_dram > TR_MAX(t->cfg.n_dram_slot / HOLD_SHARE, 1u)) {
-			tr_cache_release(t->cache, &c->hold, 1);
-			ok = false;
-		}
-		if (!ok) {
+		if (!tr_cache_hold(t->cache, t->ids[i], &c->hold)) {
 			tr_vram_end_copy(t->vram, t->ids[i], false);
 			continue;
 		}
 		c->id = t->ids[i];
 		c->to = slot_of(t, c->id);
-		c->is_late = c->has_ended = false;
 		n_copy++;
 	}
 	tr_mutex_lock(&t->lock);
@@ -357,6 +339,7 @@ static void begin_copies(struct tr_vram_tier *t, uint32_t n)
 	pthread_cond_broadcast(&t->moved);
 	tr_mutex_unlock(&t->lock);
 	t->n_ended = 0;
+	t->is_late = false;
 }
 
 static void wait_until_fed(struct tr_vram_tier *t)
@@ -377,10 +360,12 @@ static void give_up(struct tr_vram_tier *t)
 	t->is_lost = true;
 }
 
-int tr_vram_tier_tick(struct tr_vram_tier *t, struct tr_err *err)
+int tr_vram_tier_tick(struct tr_vram_tier *t, struct tr_vram_late *late, struct tr_err *err)
 {
 	uint32_t n_fed, n;
 	int rc;
+
+	*late = (struct tr_vram_late){ 0, 0 };
 
 	if (t->cfg.gpu->is_lost) {
 		give_up(t);
@@ -396,7 +381,8 @@ int tr_vram_tier_tick(struct tr_vram_tier *t, struct tr_err *err)
 		rc = reap(t, n_fed, err);
 	if (rc)
 		return rc;
-	n = tr_vram_tick(t->vram, t->n_ended == t->n_copy ? has_source : NULL, t, t->ids);
+	*late = (struct tr_vram_late){ t->n_copy - n_fed, t->n_copy - t->n_ended };
+	n = tr_vram_tick(t->vram, late->n_left ? NULL : source_of, t, t->ids);
 	if (n)
 		begin_copies(t, n);
 	return 0;
