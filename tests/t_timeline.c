@@ -1,31 +1,23 @@
-/* t_timeline.c - spans and points of decoding, on a clock that the test moves. */
+/* t_timeline.c - spans and points of decoding, at times that the test says. */
 #include "test.h"
 #include "base/mem.h"
 #include "engine/timeline.h"
 
 static uint64_t now_ns;
 
-static uint64_t look(void *ctx)
-{
-	(void)ctx;
-	return now_ns;
-}
-
-static const struct tr_clock owned = { .now_ns = look };
-
 static struct tr_timeline *new_timeline(size_t n_tier)
 {
 	struct tr_timeline *t;
 
 	now_ns = 1000;
-	assert_int_equal(tr_timeline_new(&t, n_tier, &owned, NULL), 0);
+	assert_int_equal(tr_timeline_new(&t, n_tier, NULL), 0);
 	return t;
 }
 
 static void lap(struct tr_timeline *t, enum tr_span_kind kind, uint64_t ns)
 {
 	now_ns += ns;
-	tr_lap(t, kind, 3);
+	tr_timeline_lap(t, now_ns, kind, 3);
 }
 
 /* A token of so many ns, with one use of tier 0 and two of tier 1. */
@@ -39,7 +31,7 @@ static void token(struct tr_timeline *t, uint64_t ns)
 	last = t;
 	served[0] += 1;
 	served[1] += 2;
-	tr_timeline_begin(t, 1);
+	tr_timeline_begin(t, now_ns, 1);
 	lap(t, TR_SPAN_ATTENTION, ns);
 	tr_timeline_end(t, served);
 }
@@ -52,11 +44,11 @@ static void spans_follow_each_other_and_add_up_to_their_token(void **state)
 	const struct tr_token_spans *token;
 
 	(void)state;
-	tr_timeline_begin(t, 1);
+	tr_timeline_begin(t, now_ns, 1);
 	lap(t, TR_SPAN_ATTENTION, 40);
 	assert_true(tr_timeline_read(t, 3, 77, 1010, 1050, tr_timeline_now(t)));
 	now_ns += 15;
-	tr_timeline_experts(t, 3, n, 1);
+	tr_timeline_experts(t, now_ns, 3, n, 1);
 	lap(t, TR_SPAN_HEAD, 5);
 	tr_timeline_end(t, served);
 	token = tr_timeline_token(t, TR_TOKEN_LAST);
@@ -86,7 +78,7 @@ static void what_was_there_when_asked_for_is_no_read(void **state)
 	struct tr_timeline *t = new_timeline(2);
 
 	(void)state;
-	tr_timeline_begin(t, 1);
+	tr_timeline_begin(t, now_ns, 1);
 	lap(t, TR_SPAN_ROUTER, 100);
 	assert_false(tr_timeline_read(t, 3, 1, 900, 1099, tr_timeline_now(t)));
 	assert_false(tr_timeline_read(t, 3, 1, 0, 0, tr_timeline_now(t)));
@@ -101,7 +93,7 @@ static void reads_may_begin_before_their_token(void **state)
 	const struct tr_token_spans *token;
 
 	(void)state;
-	tr_timeline_begin(t, 1);
+	tr_timeline_begin(t, now_ns, 1);
 	assert_true(tr_timeline_read(t, 3, 1, 900, 1100, 0));
 	tr_timeline_end(t, served);
 	token = tr_timeline_token(t, TR_TOKEN_LAST);
@@ -117,12 +109,12 @@ static void a_chunk_or_a_failed_pass_leaves_nothing(void **state)
 	struct tr_history h;
 
 	(void)state;
-	tr_timeline_begin(t, 8);
+	tr_timeline_begin(t, now_ns, 8);
 	lap(t, TR_SPAN_ATTENTION, 100);
 	tr_timeline_end(t, served);
-	tr_timeline_begin(t, 1);
+	tr_timeline_begin(t, now_ns, 1);
 	lap(t, TR_SPAN_ATTENTION, 100); /* and then it fails */
-	tr_timeline_begin(t, 8);
+	tr_timeline_begin(t, now_ns, 8);
 	tr_timeline_end(t, served);
 	assert_null(tr_timeline_token(t, TR_TOKEN_LAST));
 	assert_null(tr_timeline_token(t, TR_TOKEN_MEDIAN));
@@ -185,7 +177,7 @@ static void spans_without_room_are_counted(void **state)
 	const struct tr_token_spans *token;
 
 	(void)state;
-	tr_timeline_begin(t, 1);
+	tr_timeline_begin(t, now_ns, 1);
 	for (unsigned i = 0; i < 100000; i++)
 		lap(t, TR_SPAN_ATTENTION, 1);
 	tr_timeline_end(t, served);

@@ -347,7 +347,7 @@ static int open_counter(struct tr_engine *e, struct tr_err *err)
 	tr_model_fingerprint(e->setup.model, shape.fingerprint);
 	rc = tr_expert_counter_new(&e->counter, &shape, c, e->setup.n_promote > 0, err);
 	if (!rc && e->opts.timeline)
-		rc = tr_timeline_new(&e->timeline, shape.n_tier, &tr_clock_real, err);
+		rc = tr_timeline_new(&e->timeline, shape.n_tier, err);
 	return rc;
 }
 
@@ -517,6 +517,7 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 	tr_io_stats(e->io, &e->io_loaded);
 	tr_io_throttle(e->io, e->throttle.tier[e->setup.plan.n_tier - 1].bytes_per_s);
 	warn_of_settings(e);
+	e->laps = (struct tr_laps){ &tr_clock_real, e->timeline, e->live };
 	e->load_ns = tr_now_ns(&tr_clock_real) - start;
 	tr_live_ready(e->live);
 	*out = e;

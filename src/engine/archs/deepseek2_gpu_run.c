@@ -16,7 +16,7 @@
 #include "engine/archs/deepseek2_gpu.h"
 #include "base/mem.h"
 #include "engine/archs/deepseek2_run.h"
-#include "engine/timeline.h"
+#include "engine/laps.h"
 
 #include <string.h>
 
@@ -45,7 +45,7 @@ static size_t stride(size_t n)
 /* What has gone by since the last lap; the device's share is seen as waiting for its results. */
 static void lap(const struct work *w, enum tr_span_kind kind, uint32_t layer)
 {
-	tr_lap(w->c->run->timeline, kind, layer);
+	tr_lap(w->c->run->laps, kind, layer);
 }
 
 /* --- operations ------------------------------------------------------------------------------- */
