@@ -13,9 +13,9 @@
 struct tr_replay_vram {
 	const struct tr_trace *t;
 	struct tr_replay_below below;
-	struct tr_catalog catalog;   /* of units as the device lays them out: one part, a slot long */
-	bool *takes;		     /* [n_moe_layer] */
-	bool has_bytes;		     /* the trace tells sizes */
+	struct tr_catalog catalog; /* of units as the device lays them out: one part, a slot long */
+	bool *takes;		   /* [n_moe_layer] */
+	bool has_bytes;		   /* the trace tells sizes */
 	struct tr_vram_plan plan;
 	struct tr_vram *vram;
 	uint32_t *copies; /* [n_unit] under way: from n_ended to n_copy */
@@ -27,7 +27,8 @@ struct tr_replay_vram {
 	struct tr_vram_counts before;	   /* as counting began */
 };
 
-/* --- what the device would have ----------------------------------------------------------------- */
+/* --- what the device would have -----------------------------------------------------------------
+ */
 
 static uint64_t slot_bytes(const struct tr_trace *t, uint32_t layer)
 {
@@ -35,8 +36,8 @@ static uint64_t slot_bytes(const struct tr_trace *t, uint32_t layer)
 
 	if (t->vram.slot_bytes)
 		return t->vram.slot_bytes[layer];
-	return TR_ALIGN_UP(TR_MAX(TR_MIN(unit, (uint64_t)1 << 31), (uint64_t)1),
-		(uint64_t)TR_VRAM_ALIGN);
+	return TR_ALIGN_UP(
+		TR_MAX(TR_MIN(unit, (uint64_t)1 << 31), (uint64_t)1), (uint64_t)TR_VRAM_ALIGN);
 }
 
 static int make_catalog(struct tr_replay_vram *v, struct tr_err *err)
@@ -65,8 +66,8 @@ static int make_catalog(struct tr_replay_vram *v, struct tr_err *err)
 	return 0;
 }
 
-static int parse_room(const struct tr_replay_vram *v, const char *text, uint64_t *room,
-	struct tr_err *err)
+static int parse_room(
+	const struct tr_replay_vram *v, const char *text, uint64_t *room, struct tr_err *err)
 {
 	bool is_recorded = !strcmp(text, "recorded");
 
@@ -91,10 +92,11 @@ static uint64_t token_bytes(const struct tr_replay_vram *v)
 	if (v->t->vram.slot_bytes)
 		return v->t->vram.token_bytes;
 	return (uint64_t)((double)slot * h->n_moe_layer * TR_MAX(h->n_used, 1u) /
-		DEFAULT_TOKEN_PART);
+			  DEFAULT_TOKEN_PART);
 }
 
-static int open_tier(struct tr_replay_vram *v, const struct tr_replay_opts *opts, struct tr_err *err)
+static int open_tier(
+	struct tr_replay_vram *v, const struct tr_replay_opts *opts, struct tr_err *err)
 {
 	struct tr_vram_cfg cfg = { .catalog = &v->catalog,
 		.plan = &v->plan,
@@ -163,7 +165,8 @@ void tr_replay_vram_free(struct tr_replay_vram *v)
 	free(v);
 }
 
-/* --- sets and steps ----------------------------------------------------------------------------- */
+/* --- sets and steps -----------------------------------------------------------------------------
+ */
 
 bool tr_replay_vram_has(const struct tr_replay_vram *v, uint32_t id)
 {
@@ -189,7 +192,8 @@ static struct tr_vram_late late_at(struct tr_replay_vram *v, size_t n_set)
 {
 	struct tr_vram_late late = { 0, 0 };
 
-	for (; v->next_late < v->t->n_late && v->t->late[v->next_late].before_set <= n_set; v->next_late++)
+	for (; v->next_late < v->t->n_late && v->t->late[v->next_late].before_set <= n_set;
+		v->next_late++)
 		if (v->t->late[v->next_late].before_set == n_set)
 			late = (struct tr_vram_late){ v->t->late[v->next_late].n_held,
 				v->t->late[v->next_late].n_left };

@@ -1,9 +1,9 @@
 /*
  * replay_vram.h - the memory of a device in a replay: vram.c's decisions without a device.
  *
- * A run takes a copy for over when its device says so. A replay takes it for over at the end of the token
- * after the one that earned it, but for those that the trace has as late. So the run that was recorded is
- * replayed exactly; of another size or policy as many copies are late.
+ * A run takes a copy for over when its device says so. A replay takes it for over at the end of the
+ * token after the one that earned it, but for those that the trace has as late. So the run that was
+ * recorded is replayed exactly; of another size or policy as many copies are late.
  */
 #ifndef TR_CACHE_REPLAY_VRAM_H
 #define TR_CACHE_REPLAY_VRAM_H
@@ -31,7 +31,8 @@ void tr_replay_vram_free(struct tr_replay_vram *vram);
 /* NULL has nothing. */
 bool tr_replay_vram_has(const struct tr_replay_vram *vram, uint32_t id);
 /* A set, ascending. counting: it is counted in hits, misses, bytes. */
-void tr_replay_vram_take(struct tr_replay_vram *vram, const struct tr_trace_set *set, bool counting);
+void tr_replay_vram_take(
+	struct tr_replay_vram *vram, const struct tr_trace_set *set, bool counting);
 /* A step ends, and set n_set of the trace is the next. */
 void tr_replay_vram_tick(struct tr_replay_vram *vram, size_t n_set);
 

@@ -181,6 +181,8 @@ struct tr_engine_opts {
 	size_t n_pmem;
 	const char *policy;	     /* "NAME[,option=value...]" of the DRAM tier, or "./PATH.so[,...]";
 				      * default foresight. By tier: "dram=NAME[,...],vram=NAME[,...]" */
+	const char *machine;	     /* as for tr_machine_open: its figures say what is worth fetching to
+				      * the device; what it lacks is measured. NULL: all is */
 	const char *trace;	     /* file to record routing in, see tr_trace_open; NULL: none */
 	bool trace_scores;	     /* and what routers say of all experts, ahead of time too */
 	const char *profile;	     /* activation profile: tierra-stats JSON or a trace; NULL: none */
@@ -201,6 +203,16 @@ TR_API void tr_engine_close(struct tr_engine *engine);
 TR_API const struct tr_model *tr_engine_model(const struct tr_engine *engine);
 TR_API const struct tr_tokenizer *tr_engine_tokenizer(const struct tr_engine *engine);
 TR_API unsigned tr_engine_n_ctx(const struct tr_engine *engine);
+
+/* What the decision rests on to fetch an expert to the device for a batch of tokens. */
+struct tr_fetch_costs {
+	bool known;	    /* all that is needed; false: pays_from is not known */
+	uint64_t pays_from; /* tokens of the batch that use it, of an expert in DRAM; 0: never */
+	double link_bytes_per_s; /* each 0 where not known; the other two of one token's product */
+	double device_bytes_per_s;
+	double cpu_bytes_per_s;
+	char source[12];    /* "machine", "measured", "both"; "": nothing is known */
+};
 
 /* What tr_engine_open would do with opts, without reading weights: who holds what. */
 #define TR_MAX_TIER 9
@@ -248,6 +260,7 @@ struct tr_plan {
 	uint32_t n_vram_ffn;	  /* of these, whose shared expert or dense network too */
 	bool vram_head;		  /* and the output matrix */
 	uint64_t vram_layer_bytes; /* scratch included, for all layers that it can compute */
+	struct tr_fetch_costs fetch; /* by opts.machine; a run measures what that lacks */
 	size_t n_node;		  /* 0: nodes play no part */
 	struct tr_node_info node[TR_MAX_NODE];
 };
@@ -332,8 +345,7 @@ struct tr_vram_stats {
 	uint64_t evictions;
 	uint64_t fetched_units;	/* for one layer of a prefill, see opts.device_fetch */
 	uint64_t fetched_bytes;
-	uint64_t break_even;	/* tokens from which on an expert in DRAM by itself is done earlier by
-				 * fetching it; 0: never, or not measured */
+	struct tr_fetch_costs fetch;
 };
 
 struct tr_stats {
@@ -901,6 +913,7 @@ struct tr_machine {
 	char source[256]; /* where the figures are from */
 	unsigned n_thread;
 	double bus_bytes_per_s; /* of DRAM and persistent memory together; 0: not limited */
+	double link_bytes_per_s; /* from memory to the GPU's; 0: not known */
 	double loop_ns;		/* of a parallel loop without work */
 	double wake_ns;		/* the same after a wait so long that the threads sleep */
 	double rest_ns;		/* of what a layer does between matrices: norms, sums, quantising */
@@ -940,6 +953,10 @@ TR_API const struct tr_machine *tr_machine_get(size_t i);
 
 /* JSON, see tierra-tune(1). The caller frees the text. NULL when out of memory. */
 TR_API char *tr_machine_text(const struct tr_machine *machine);
+
+/* Of a type on a tier (its index), the width nearest to cols; NULL: that was not measured. */
+TR_API const struct tr_machine_kernel *tr_machine_kernel_of(const struct tr_machine *machine,
+	size_t tier, const char *quant, uint32_t cols);
 
 /* --- forecasts -------------------------------------------------------------------------------- */
 

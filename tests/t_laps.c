@@ -28,7 +28,9 @@ static struct tr_laps open_laps(bool with_timeline, bool with_live)
 {
 	struct tr_moe_layer layer = { 0 };
 	struct tr_catalog catalog = { .n_moe_layer = 1, .moe_layers = &layer };
-	struct tr_live_cfg cfg = { .clock = &owned, .stats = no_stats, .model = "m", .catalog = &catalog };
+	struct tr_live_cfg cfg = {
+		.clock = &owned, .stats = no_stats, .model = "m", .catalog = &catalog
+	};
 	struct tr_laps l = { .clock = &owned };
 
 	now_ns = 1000;
@@ -64,7 +66,8 @@ static void both_hear_of_a_stretch_by_one_clock_read(void **state)
 	tr_lap(&l, TR_SPAN_WAIT, 3);
 	assert_int_equal(n_look, 2);
 	tr_laps_experts_at(&l, now_ns + 9, 3,
-		&(struct tr_lap_experts){ .n = { 1, 2 }, .bytes = { [TR_LANE_DRAM] = 1, [TR_LANE_PMEM] = 2 } });
+		&(struct tr_lap_experts){
+			.n = { 1, 2 }, .bytes = { [TR_LANE_DRAM] = 1, [TR_LANE_PMEM] = 2 } });
 	assert_int_equal(n_look, 2);
 	tr_timeline_end(l.timeline, served);
 	token = tr_timeline_token(l.timeline, TR_TOKEN_LAST);

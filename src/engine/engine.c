@@ -281,6 +281,8 @@ static int open_guests(struct tr_engine *e, struct tr_err *err)
 		.tier = e->vram,
 		.slot_bytes = s->guest_bytes,
 		.n_slot = s->n_guest,
+		.costs = s->fetch_costs,
+		.has = s->fetch_has,
 		.always = e->opts.device_fetch && !strcmp(e->opts.device_fetch, "on") };
 	int rc;
 

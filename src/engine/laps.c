@@ -23,15 +23,16 @@ bool tr_laps_open(const struct tr_laps *l)
 	return l && (l->live || tr_timeline_is_open(l->timeline));
 }
 
-void tr_laps_end_at(const struct tr_laps *l, uint64_t now_ns, enum tr_span_kind kind, uint32_t layer)
+void tr_laps_end_at(
+	const struct tr_laps *l, uint64_t now_ns, enum tr_span_kind kind, uint32_t layer)
 {
 	if (l->timeline)
 		tr_timeline_lap(l->timeline, now_ns, kind, layer);
 	tr_live_lap(l->live, now_ns, lane_of[kind]);
 }
 
-void tr_laps_experts_at(const struct tr_laps *l, uint64_t now_ns, uint32_t layer,
-	const struct tr_lap_experts *e)
+void tr_laps_experts_at(
+	const struct tr_laps *l, uint64_t now_ns, uint32_t layer, const struct tr_lap_experts *e)
 {
 	if (l->timeline)
 		tr_timeline_experts(l->timeline, now_ns, layer, e->n, e->n_read);

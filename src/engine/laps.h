@@ -1,9 +1,10 @@
 /*
  * laps.h - where one stretch of a pass through the layers ends and the next begins.
  *
- * The one hook of the forward pass for those who want to know what the time goes to: the timeline of a token
- * (timeline.h) and the live status (live.h). It says at the end of each stretch what that was. One clock read
- * serves both; where nobody wants to know now (no live view, no token being taken down) there is none.
+ * The one hook of the forward pass for those who want to know what the time goes to: the timeline
+ * of a token (timeline.h) and the live status (live.h). It says at the end of each stretch what
+ * that was. One clock read serves both; where nobody wants to know now (no live view, no token
+ * being taken down) there is none.
  *
  * For the thread that runs the engine.
  */
@@ -26,10 +27,11 @@ struct tr_laps {
 bool tr_laps_open(const struct tr_laps *laps);
 
 /* What has gone by since the last end was of that kind. */
-void tr_laps_end_at(const struct tr_laps *laps, uint64_t now_ns, enum tr_span_kind kind, uint32_t layer);
+void tr_laps_end_at(
+	const struct tr_laps *laps, uint64_t now_ns, enum tr_span_kind kind, uint32_t layer);
 
-/* Multiplied experts, by the tier of a handle, and n_read that had to be read: of the time line; bytes by lane,
- * not all 0, of the live status. */
+/* Multiplied experts, by the tier of a handle, and n_read that had to be read: of the time line;
+ * bytes by lane, not all 0, of the live status. */
 struct tr_lap_experts {
 	uint32_t n[TR_MAX_TIER], n_read;
 	uint64_t bytes[TR_N_LANE];

@@ -11,6 +11,7 @@
 #include "cache/vram.h"
 #include "engine/arch.h"
 #include "engine/gpu.h"
+#include "engine/lanes.h"
 #include "engine/profile.h"
 #include "engine/tier_policy.h"
 
@@ -34,6 +35,8 @@ struct tr_setup {
 	struct tr_gpu_place place; /* of these, what is for the layers */
 	uint32_t n_guest;   /* slots for what is fetched: see guests.h */
 	uint64_t guest_bytes; /* of one */
+	struct tr_lane_costs fetch_costs; /* by the machine of the options */
+	unsigned fetch_has; /* of these: TR_LANE_HAS_* */
 	uint64_t vram_token_bytes; /* to copy there as a token ends, at most */
 	uint32_t *home;	    /* [n_unit] index of the persistent memory, or TR_HOME_FILE */
 	size_t n_pmem;
@@ -65,6 +68,8 @@ int tr_setup_vram(struct tr_setup *setup, const struct tr_engine_opts *opts, str
  * the context are known. Fills place. */
 int tr_setup_place(struct tr_setup *setup, const struct tr_engine_opts *opts, uint64_t room,
 	struct tr_err *err);
+/* plan_fetch.c: gpu and vram_takes are known. Fills fetch_costs, fetch_has and the plan's. */
+int tr_setup_fetch(struct tr_setup *setup, const struct tr_engine_opts *opts, struct tr_err *err);
 /* To the log. */
 void tr_setup_say_place(const struct tr_setup *setup);
 
