@@ -413,7 +413,12 @@ struct tr_roofline {
 	uint64_t can_bytes_per_s; /* 0: not measured, since nothing lies there */
 };
 
-/* Measures now, for about ns a tier. Call it when no session is at work. out[TR_MAX_TIER]. */
+/* With a device, "vram" and "link" come after the tiers: experts computed there and the copies made to it, timed
+ * from queueing until the end was noticed, beside a copy within its memory (what it reads and writes) and one from
+ * pinned memory. */
+#define TR_MAX_ROOFLINE (TR_MAX_TIER + 1)
+
+/* Measures now, for about ns a tier. Call it when no session is at work. out[TR_MAX_ROOFLINE]. */
 TR_API int tr_engine_roofline(struct tr_engine *engine, uint64_t ns, struct tr_roofline *out,
 	size_t *n_out, struct tr_err *err);
 
@@ -476,7 +481,8 @@ struct tr_history {
 /* No points without opts.timeline. */
 TR_API void tr_engine_history(const struct tr_engine *engine, struct tr_history *out);
 
-/* What a decoded token spent its time on. All kinds but READ follow each other without a gap. */
+/* What a decoded token spent its time on. All kinds before READ follow each other without a gap, DEVICE_IDS and
+ * DEVICE_OUTPUTS too. */
 enum tr_span_kind {
 	TR_SPAN_ATTENTION, /* with its norms */
 	TR_SPAN_DENSE,	   /* feed-forward network of a layer without routed experts */
@@ -491,6 +497,12 @@ enum tr_span_kind {
 	TR_SPAN_COPY,	   /* from persistent memory to DRAM, as the token ends */
 	TR_SPAN_OTHER,
 	TR_SPAN_READ,	   /* expert n was being read, from request to arrival */
+	TR_SPAN_DEVICE_IDS, /* waiting for what the device computed of a layer, with its router's choice */
+	TR_SPAN_DEVICE_OUTPUTS, /* waiting for the outputs of experts in VRAM */
+	/* Beside the others, as the host sees it: from queueing until the end was noticed. */
+	TR_SPAN_DEVICE_LAYER,	/* the device had attention and router */
+	TR_SPAN_DEVICE_EXPERTS, /* the device had n experts in VRAM */
+	TR_SPAN_DEVICE_COPY,	/* expert n was sent to VRAM */
 	TR_N_SPAN_KIND,
 };
 
@@ -588,6 +600,7 @@ enum tr_lane {
 	TR_LANE_WAIT,	   /* nothing to compute until a read ends */
 	TR_LANE_CACHE,	   /* finding experts and slots, submitting reads, copies as a token ends */
 	TR_LANE_AHEAD,	   /* routers applied ahead of time, the predictor */
+	TR_LANE_DEVICE,	   /* nothing to do until the device is done */
 	TR_N_LANE,
 };
 

@@ -73,6 +73,32 @@ static void spans_follow_each_other_and_add_up_to_their_token(void **state)
 	tr_timeline_free(t);
 }
 
+static void what_a_device_did_lies_beside_the_stretches(void **state)
+{
+	static const uint64_t served[TR_MAX_TIER];
+	struct tr_timeline *t = new_timeline(3);
+	const struct tr_token_spans *token;
+
+	(void)state;
+	tr_timeline_device(t, TR_SPAN_DEVICE_COPY, 3, 9, 1000, 1100); /* no token is taken down */
+	tr_timeline_begin(t, now_ns, 1);
+	tr_timeline_device(t, TR_SPAN_DEVICE_COPY, 3, 9, 950, 1010);
+	lap(t, TR_SPAN_DEVICE_IDS, 40);
+	tr_timeline_device(t, TR_SPAN_DEVICE_LAYER, 3, 0, 1010, 1040);
+	tr_timeline_end(t, served);
+	token = tr_timeline_token(t, TR_TOKEN_LAST);
+	assert_int_equal(token->ns, 40);
+	assert_int_equal(token->n_span, 3);
+	assert_int_equal(token->span[0].kind, TR_SPAN_DEVICE_COPY);
+	assert_int_equal(token->span[0].begin_ns, -50);
+	assert_int_equal(token->span[0].ns, 60);
+	assert_int_equal(token->span[0].tier, 1); /* before the file */
+	assert_int_equal(token->span[0].n, 9);
+	assert_int_equal(token->span[1].begin_ns, 0);
+	assert_int_equal(token->span[2].ns, 30);
+	tr_timeline_free(t);
+}
+
 static void what_was_there_when_asked_for_is_no_read(void **state)
 {
 	struct tr_timeline *t = new_timeline(2);
@@ -191,6 +217,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(spans_follow_each_other_and_add_up_to_their_token),
+		cmocka_unit_test(what_a_device_did_lies_beside_the_stretches),
 		cmocka_unit_test(what_was_there_when_asked_for_is_no_read),
 		cmocka_unit_test(reads_may_begin_before_their_token),
 		cmocka_unit_test(a_chunk_or_a_failed_pass_leaves_nothing),

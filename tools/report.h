@@ -26,7 +26,7 @@ struct tr_report {
 	struct tr_stats stats;
 	bool with_shares; /* something was decoded with the DRAM cache */
 	struct tr_shares shares;
-	struct tr_roofline roofline[TR_MAX_TIER];
+	struct tr_roofline roofline[TR_MAX_ROOFLINE];
 	size_t n_roofline;
 	bool with_logprobs;
 	const struct tr_logprob *chosen; /* [n_id] */

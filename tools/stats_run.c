@@ -45,6 +45,11 @@ static const char *const kind_names[TR_N_SPAN_KIND] = {
 	[TR_SPAN_COPY] = "copy",
 	[TR_SPAN_OTHER] = "other",
 	[TR_SPAN_READ] = "read",
+	[TR_SPAN_DEVICE_IDS] = "device_ids",
+	[TR_SPAN_DEVICE_OUTPUTS] = "device_outputs",
+	[TR_SPAN_DEVICE_LAYER] = "device_layer",
+	[TR_SPAN_DEVICE_EXPERTS] = "device_experts",
+	[TR_SPAN_DEVICE_COPY] = "device_copy",
 };
 
 static json_t *token_json(const struct tr_token_spans *t, const char *which)

@@ -100,6 +100,14 @@ static bool is_all_in_place(const struct tr_setup *s)
 	return true;
 }
 
+static void tell_sent(void *engine, uint32_t id, uint64_t begin_ns, uint64_t end_ns)
+{
+	const struct tr_engine *e = engine;
+	const struct tr_unit *u = &e->setup.catalog->units[id];
+
+	tr_laps_beside(&e->laps, TR_SPAN_DEVICE_COPY, u->layer, u->expert, begin_ns, end_ns);
+}
+
 static int open_vram(struct tr_engine *e, struct tr_err *err)
 {
 	struct tr_setup *s = &e->setup;
@@ -117,6 +125,8 @@ static int open_vram(struct tr_engine *e, struct tr_err *err)
 			.n_dram_slot = (uint32_t)s->plan.tier[0].n_unit,
 			.all_in_place = is_all_in_place(s),
 		},
+		.sent = tell_sent,
+		.sent_ctx = e,
 	};
 	struct tr_gpu_experts_cfg experts = { s->catalog, s->vram_takes, s->info.n_embd,
 		e->opts.n_batch };

@@ -16,6 +16,8 @@ static const enum tr_lane lane_of[TR_N_SPAN_KIND] = {
 	[TR_SPAN_HEAD] = TR_LANE_ALWAYS,
 	[TR_SPAN_COPY] = TR_LANE_CACHE,
 	[TR_SPAN_OTHER] = TR_LANE_ALWAYS,
+	[TR_SPAN_DEVICE_IDS] = TR_LANE_DEVICE,
+	[TR_SPAN_DEVICE_OUTPUTS] = TR_LANE_DEVICE,
 };
 
 bool tr_laps_open(const struct tr_laps *l)
@@ -37,4 +39,16 @@ void tr_laps_experts_at(
 	if (l->timeline)
 		tr_timeline_experts(l->timeline, now_ns, layer, e->n, e->n_read);
 	tr_live_split(l->live, now_ns, e->bytes);
+}
+
+uint64_t tr_laps_now(const struct tr_laps *l)
+{
+	return l && tr_timeline_is_open(l->timeline) ? tr_timeline_now(l->timeline) : 0;
+}
+
+void tr_laps_beside(const struct tr_laps *l, enum tr_span_kind kind, uint32_t layer, uint32_t n,
+	uint64_t begin_ns, uint64_t end_ns)
+{
+	if (l && tr_timeline_is_open(l->timeline))
+		tr_timeline_device(l->timeline, kind, layer, n, begin_ns, end_ns);
 }

@@ -40,6 +40,12 @@ struct tr_lap_experts {
 void tr_laps_experts_at(const struct tr_laps *laps, uint64_t now_ns, uint32_t layer,
 	const struct tr_lap_experts *experts);
 
+/* The last end; 0 where no token is taken down. */
+uint64_t tr_laps_now(const struct tr_laps *laps);
+/* Beside the stretches of the token: that kind of work on n went from begin_ns to end_ns. */
+void tr_laps_beside(const struct tr_laps *laps, enum tr_span_kind kind, uint32_t layer, uint32_t n,
+	uint64_t begin_ns, uint64_t end_ns);
+
 static inline void tr_lap(const struct tr_laps *laps, enum tr_span_kind kind, uint32_t layer)
 {
 	if (tr_laps_open(laps))

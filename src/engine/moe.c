@@ -89,6 +89,7 @@ struct tr_moe {
 	struct tr_acts *x;
 	size_t n_slot, n_group;	     /* n_group: without those in VRAM */
 	size_t n_vram;		     /* groups behind these */
+	uint64_t vram_begin_ns;	     /* they were queued; 0: nobody wants to know */
 	struct group *groups;	     /* [n_expert], ascending unit, then those in VRAM, ascending */
 	uint32_t *slot_of;	     /* pair -> slot */
 	uint32_t *token_of;	     /* slot -> token */
@@ -391,6 +392,27 @@ static void gather_inputs(struct tr_moe *m)
 
 /* --- VRAM -------------------------------------------------------------------------------------- */
 
+static bool wants_vram_time(const struct tr_moe *m)
+{
+	return (m->counter && m->x->n_tok == 1) || tr_laps_open(m->laps);
+}
+
+/* The groups in VRAM are done. */
+static void tell_vram_time(struct tr_moe *m)
+{
+	uint64_t now = tr_now_ns(&tr_clock_real), bytes = 0;
+
+	for (size_t i = 0; i < m->n_vram; i++)
+		bytes += m->catalog->units[m->groups[m->n_group + i].unit].bytes;
+	if (m->counter && m->x->n_tok == 1)
+		tr_expert_counter_vram_computed(m->counter, bytes, now - m->vram_begin_ns);
+	if (!tr_laps_open(m->laps))
+		return;
+	tr_laps_end_at(m->laps, now, TR_SPAN_DEVICE_OUTPUTS, m->layer->layer);
+	tr_laps_beside(m->laps, TR_SPAN_DEVICE_EXPERTS, m->layer->layer, (uint32_t)m->n_vram,
+		m->vram_begin_ns, now);
+}
+
 /* The groups in VRAM are queued on the device. */
 static int begin_vram(struct tr_moe *m, struct tr_err *err)
 {
@@ -417,6 +439,7 @@ static int begin_vram(struct tr_moe *m, struct tr_err *err)
 		else
 			tr_vram_tier_parts(m->device->tier, g[i].unit, m->in_vram[i].part);
 	}
+	m->vram_begin_ns = wants_vram_time(m) ? tr_now_ns(&tr_clock_real) : 0;
 	rc = m->device->guests ? tr_guests_upload(m->device->guests, err) : 0;
 	return rc ? rc : tr_gpu_experts_begin(m->device->experts, &work, err);
 }
@@ -426,6 +449,8 @@ static int finish_vram(struct tr_moe *m, struct tr_err *err)
 {
 	int rc = m->n_vram ? tr_gpu_experts_finish(m->device->experts, err) : 0;
 
+	if (!rc && m->n_vram && m->vram_begin_ns)
+		tell_vram_time(m);
 	release_guests(m);
 	return rc;
 }
@@ -844,8 +869,6 @@ int tr_moe_finish(struct tr_moe *m, struct tr_err *err)
 	struct tr_err why;
 
 	vram_rc = finish_vram(m, &why);
-	if (m->n_vram)
-		tr_lap(m->laps, TR_SPAN_WAIT, m->layer->layer);
 	if (rc || !vram_rc)
 		return rc;
 	rc = tr_gpu_failed(m->device->gpu, vram_rc, &why);

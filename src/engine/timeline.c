@@ -244,6 +244,20 @@ bool tr_timeline_read(struct tr_timeline *t, uint32_t layer, uint32_t expert, ui
 	return true;
 }
 
+void tr_timeline_device(struct tr_timeline *t, enum tr_span_kind kind, uint32_t layer, uint32_t n,
+	uint64_t begin_ns, uint64_t end_ns)
+{
+	struct tr_span span = { .begin_ns = (int64_t)(begin_ns - t->begin_ns),
+		.ns = end_ns - begin_ns,
+		.kind = kind,
+		.layer = layer,
+		.tier = (uint32_t)t->n_tier - 2,
+		.n = n };
+
+	if (t->open && begin_ns && end_ns >= begin_ns)
+		add_span(t, &span);
+}
+
 /* --- told ------------------------------------------------------------------------------------- */
 
 void tr_timeline_history(const struct tr_timeline *t, struct tr_history *out)

@@ -39,6 +39,9 @@ void tr_timeline_experts(struct tr_timeline *t, uint64_t now_ns, uint32_t layer,
  * before since_ns: then it was there when it was asked for. Returns whether it had not. */
 bool tr_timeline_read(struct tr_timeline *t, uint32_t layer, uint32_t expert, uint64_t begin_ns,
 	uint64_t end_ns, uint64_t since_ns);
+/* The device, which is the tier before the last, was at n in that time. */
+void tr_timeline_device(struct tr_timeline *t, enum tr_span_kind kind, uint32_t layer, uint32_t n,
+	uint64_t begin_ns, uint64_t end_ns);
 /* Of the last lap; for since_ns. */
 uint64_t tr_timeline_now(const struct tr_timeline *t);
 

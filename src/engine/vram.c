@@ -1,5 +1,6 @@
 /* vram.c - slots on the device, the feeder, and what its copies have come to. */
 #include "engine/vram.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/sync.h"
 
@@ -23,6 +24,7 @@ struct copy {
 	struct tr_handle hold; /* NONE once its bytes are in the ring and the engine saw it */
 	uint8_t *to;
 	struct tr_event *done;
+	uint64_t begin_ns, end_ns; /* of feeding it; there once it is counted in n_fed */
 };
 
 struct tr_vram_tier {
@@ -51,6 +53,7 @@ struct tr_vram_tier {
 	struct copy *copies; /* [max_copy]; the entries before n_copy are constant but for hold */
 	uint32_t n_copy, n_fed;
 	bool stop;
+	uint64_t sent_bytes, sent_ns;
 	int rc; /* of the first copy that failed */
 	struct tr_err err;
 };
@@ -107,11 +110,42 @@ static int feed(struct tr_vram_tier *t, const struct copy *c, struct tr_err *err
 	return rc ? rc : tr_stream_record(t->cfg.gpu->copy, c->done, err);
 }
 
+/* The next copy. Called with the lock, which it gives up meanwhile. */
+static void feed_next_locked(struct tr_vram_tier *t)
+{
+	struct copy *c = &t->copies[t->n_fed];
+	struct tr_err err;
+	int rc;
+
+	tr_mutex_unlock(&t->lock);
+	c->begin_ns = tr_now_ns(&tr_clock_real);
+	rc = feed(t, c, &err);
+	c->end_ns = tr_now_ns(&tr_clock_real);
+	tr_mutex_lock(&t->lock);
+	if (rc) {
+		t->rc = rc;
+		t->err = err;
+	}
+}
+
+/* Of a batch from begin_ns on, of which c was the last: what is still under way takes its time too. */
+static void count_sent_locked(struct tr_vram_tier *t, uint64_t bytes, uint64_t begin_ns,
+	struct tr_event *done)
+{
+	bool ok;
+
+	tr_mutex_unlock(&t->lock);
+	ok = !tr_event_sync(done, NULL);
+	tr_mutex_lock(&t->lock);
+	t->sent_bytes += ok ? bytes : 0;
+	t->sent_ns += ok ? tr_now_ns(&tr_clock_real) - begin_ns : 0;
+}
+
 static void *feeder_main(void *arg)
 {
 	struct tr_vram_tier *t = arg;
-	struct tr_err err;
-	int rc;
+	uint64_t bytes = 0, begin_ns = 0;
+	const struct copy *c;
 
 	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), FEEDER_NICE);
 	tr_mutex_lock(&t->lock);
@@ -120,20 +154,15 @@ static void *feeder_main(void *arg)
 			tr_mutex_wait(&t->lock, &t->moved);
 			continue;
 		}
-		rc = t->rc;
-		if (!rc) {
-			const struct copy *c = &t->copies[t->n_fed];
-
-			tr_mutex_unlock(&t->lock);
-			rc = feed(t, c, &err);
-			tr_mutex_lock(&t->lock);
-			if (rc) {
-				t->rc = rc;
-				t->err = err;
-			}
-		}
+		c = &t->copies[t->n_fed];
+		if (!t->rc)
+			feed_next_locked(t);
+		begin_ns = t->n_fed ? begin_ns : c->begin_ns;
+		bytes = (t->n_fed ? bytes : 0) + t->cfg.vram.catalog->units[c->id].bytes;
 		t->n_fed++;
 		pthread_cond_broadcast(&t->moved);
+		if (t->n_fed == t->n_copy && !t->rc)
+			count_sent_locked(t, bytes, begin_ns, c->done);
 	}
 	tr_mutex_unlock(&t->lock);
 	return NULL;
@@ -299,6 +328,9 @@ static int reap(struct tr_vram_tier *t, uint32_t n_fed, struct tr_err *err)
 		if (!done)
 			break;
 		tr_vram_end_copy(t->vram, t->copies[t->n_ended].id, true);
+		if (t->cfg.sent)
+			t->cfg.sent(t->cfg.sent_ctx, t->copies[t->n_ended].id,
+				t->copies[t->n_ended].begin_ns, t->copies[t->n_ended].end_ns);
 	}
 	t->late += t->is_late ? 0 : t->n_copy - t->n_ended;
 	t->is_late = true;
@@ -403,6 +435,14 @@ int tr_vram_tier_settle(struct tr_vram_tier *t, struct tr_err *err)
 	for (uint32_t i = 0; i < t->n_copy && !rc; i++)
 		rc = tr_event_sync(t->copies[i].done, err);
 	return rc ? rc : reap(t, t->n_copy, err);
+}
+
+void tr_vram_tier_sent(struct tr_vram_tier *t, uint64_t *bytes, uint64_t *ns)
+{
+	tr_mutex_lock(&t->lock);
+	*bytes = t->sent_bytes;
+	*ns = t->sent_ns;
+	tr_mutex_unlock(&t->lock);
 }
 
 void tr_vram_tier_stats(const struct tr_vram_tier *t, struct tr_vram_tier_stats *out)

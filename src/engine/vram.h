@@ -26,6 +26,9 @@ struct tr_vram_tier;
 struct tr_vram_tier_cfg {
 	struct tr_gpu *gpu;
 	struct tr_vram_cfg vram;
+	/* Optional: a unit is here; from when to when it was sent, of the real clock. */
+	void (*sent)(void *ctx, uint32_t id, uint64_t begin_ns, uint64_t end_ns);
+	void *sent_ctx;
 };
 
 /* Cuts the slots from the arena. */
@@ -86,6 +89,8 @@ struct tr_vram_tier_stats {
 	uint64_t late; /* copies that were not over as the token after theirs ended */
 };
 
+/* By the feeder: bytes, and the time in which some were on their way. */
+void tr_vram_tier_sent(struct tr_vram_tier *tier, uint64_t *bytes, uint64_t *ns);
 void tr_vram_tier_stats(const struct tr_vram_tier *tier, struct tr_vram_tier_stats *out);
 
 #endif

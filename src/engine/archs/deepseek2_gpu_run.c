@@ -320,14 +320,18 @@ static void experts(struct work *w, uint32_t layer)
 	const struct ds2_gpu_layer *l = &w->g->layers[layer];
 	struct ds2_scratch *s = w->c->s;
 	float *branch = w->g->pinned.branch;
+	const struct tr_laps *laps = w->c->run->laps;
+	uint64_t begin_ns = tr_laps_now(laps); /* of the layer */
 	bool there = l->gate.data;
 
 	route(w, l);
 	hand_over(w, true);
 	if (there)
 		feed_forward(w, l, w->g->room.shared);
-	receive(w, true);
 	lap(w, TR_SPAN_ATTENTION, layer);
+	receive(w, true);
+	lap(w, TR_SPAN_DEVICE_IDS, layer);
+	tr_laps_beside(laps, TR_SPAN_DEVICE_LAYER, layer, 0, begin_ns, tr_laps_now(laps));
 	if (!w->rc)
 		w->rc = ds2_experts_begin(w->c, layer, w->err);
 	if (w->rc)
