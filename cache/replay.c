@@ -9,6 +9,8 @@
  * A predictor is guided as in the engine: it is told of a decoded set when that has been taken and
  * before any of it leaves, and sees dense layers go by. Scores are those that were recorded. Its
  * answers go to the policy; what would be read ahead by them is counted beside (replay_ahead.h).
+ *
+ * What a device has is not asked of the cache: replay_vram.h.
  */
 #include "base/clock.h"
 #include "base/mem.h"
@@ -17,6 +19,7 @@
 #include "cache/oracle.h"
 #include "cache/order.h"
 #include "cache/replay_ahead.h"
+#include "cache/replay_vram.h"
 #include "model/quant.h"
 
 #include <math.h>
@@ -33,9 +36,10 @@ struct replay {
 	uint32_t *hot;		  /* [n_hot of the trace] part after part */
 	uint32_t *copied;	  /* [n_promote of the trace] at the end of a token */
 	uint64_t n_tok;		  /* replayed */
-	uint64_t n_promoted;
+	uint64_t n_promoted, n_load;
 	bool counting;
 	struct tr_replay_stats *out;
+	struct tr_replay_vram *vram; /* NULL: none */
 
 	struct tr_guide *guide; /* NULL without a predictor */
 	bool hints;		/* the policy listens */
@@ -106,6 +110,7 @@ static void close_all(struct replay *r)
 	tr_guide_free(r->guide);
 	tr_replay_ahead_fini(&r->ahead);
 	free(r->can_read);
+	tr_replay_vram_free(r->vram);
 	free(r->hot);
 	free(r->copied);
 }
@@ -167,8 +172,12 @@ static void warm(struct replay *r, uint32_t i, uint32_t *scratch)
 {
 	struct tr_entries *e = &r->parts[i];
 	bool copies = e->promote.cfg.n_max;
-	uint32_t n = tr_order_warm(e, scratch, find_hot(r, i, copies, scratch));
+	uint32_t n_hot = find_hot(r, i, copies, scratch), n = 0;
 
+	for (uint32_t k = 0; k < n_hot; k++)
+		if (!tr_replay_vram_has(r->vram, scratch[k])) /* with it there is one part */
+			scratch[n++] = scratch[k];
+	n = tr_order_warm(e, scratch, n);
 	for (uint32_t k = 0; k < n; k++)
 		load(e, scratch[k]);
 }
@@ -212,6 +221,55 @@ static int open_all(struct replay *r, uint32_t n_keep, struct tr_err *err)
 	free(scratch);
 	free(future);
 	return rc;
+}
+
+/* --- VRAM ------------------------------------------------------------------------------------- */
+
+static enum tr_vram_source source_of(void *ctx, uint32_t id)
+{
+	const struct replay *r = ctx;
+
+	if (!is_in_file(r, id))
+		return TR_VRAM_IN_PLACE;
+	return r->parts[0].entry[id].state == TR_ENTRY_READY ? TR_VRAM_FROM_DRAM : TR_VRAM_NO_SOURCE;
+}
+
+static void hold(void *ctx, uint32_t id)
+{
+	struct replay *r = ctx;
+
+	if (is_in_file(r, id))
+		tr_entries_pin(&r->parts[0], id);
+}
+
+static void unhold(void *ctx, uint32_t id)
+{
+	struct replay *r = ctx;
+
+	if (!is_in_file(r, id))
+		return;
+	tr_entries_unpin(&r->parts[0], id);
+	tr_entries_settle(&r->parts[0], id);
+}
+
+static int open_vram(struct replay *r, uint32_t n_keep, struct tr_err *err)
+{
+	struct tr_replay_below below = { .source = source_of,
+		.hold = hold,
+		.release = unhold,
+		.ctx = r,
+		.n_keep = n_keep,
+		.all_in_place = true };
+
+	if (!r->opts->vram)
+		return 0;
+	if (r->n_part > 1)
+		return tr_err_set(err, TR_E_INVALID,
+			"--vram %s: with a cache for each layer there is no VRAM above it",
+			r->opts->vram);
+	for (uint32_t i = 0; i < n_id_of(r->t); i++)
+		below.all_in_place = below.all_in_place && !is_in_file(r, i);
+	return tr_replay_vram_new(&r->vram, r->t, r->opts, &below, err);
 }
 
 /* --- prediction ------------------------------------------------------------------------------- */
@@ -355,6 +413,7 @@ static size_t enqueue(struct replay *r, struct tr_entries *e, size_t n)
 	for (size_t i = 0; i < n; i++)
 		if (r->want[i].taken == TR_TAKEN_SLOT) {
 			load(e, r->want[i].id);
+			r->n_load++;
 			r->queue[n_queued++] = (uint32_t)i;
 		}
 	return n_queued;
@@ -377,18 +436,26 @@ static void release(struct replay *r, struct tr_entries *e, size_t n, size_t n_q
 		if (waiting == n)
 			continue;
 		tr_order_take(e, &r->want[waiting], 1, flags);
-		if (r->want[waiting].taken == TR_TAKEN_SLOT)
+		if (r->want[waiting].taken == TR_TAKEN_SLOT) {
 			load(e, r->want[waiting].id);
+			r->n_load++;
+		}
 		if (r->want[waiting].taken != TR_TAKEN_NONE)
 			r->queue[n_queued++] = (uint32_t)waiting;
 	}
 }
 
-static void count(struct replay *r, const struct tr_trace_set *s, size_t n_hit)
+/* n of the set's units were asked of the cache. */
+static void count(struct replay *r, const struct tr_trace_set *s, size_t n, size_t n_hit, size_t n_pmem)
 {
-	r->out->n_request += s->n_unit;
+	uint64_t bytes = r->t->head.layers[s->layer].unit_bytes;
+
+	r->out->n_request += n;
 	r->out->n_hit += n_hit;
-	r->out->bytes += (s->n_unit - n_hit) * r->t->head.layers[s->layer].unit_bytes;
+	r->out->hit_bytes += n_hit * bytes;
+	r->out->n_pmem += n_pmem;
+	r->out->pmem_bytes += n_pmem * bytes;
+	r->out->bytes += (n - n_hit) * bytes;
 }
 
 /* Slots that hold something for the first time. */
@@ -412,23 +479,17 @@ static void settle_ahead(struct replay *r, const struct tr_trace_set *s, struct 
 		tr_replay_ahead_token(&r->ahead);
 }
 
-static void tell(const struct replay *r, const struct tr_trace_set *s, size_t n_hit, size_t n_pmem,
-	uint64_t n_fresh, const struct tr_replay_visit *ahead)
+/* Told counts what the cache was asked for; the rest is filled in here. */
+static void tell(const struct replay *r, const struct tr_trace_set *s, struct tr_replay_visit told)
 {
-	struct tr_replay_visit v = { .n_ahead = ahead->n_ahead,
-		.n_vain = ahead->n_vain,
-		.token = r->n_tok - s->n_tok,
-		.n_token = s->n_tok,
-		.layer = s->layer,
-		.prefill = s->scan,
-		.ends_token = s->ends_step,
-		.n_unit = s->n_unit,
-		.n_hit = (uint32_t)n_hit,
-		.n_pmem = (uint32_t)n_pmem,
-		.n_fresh = (uint32_t)n_fresh };
-
+	told.token = r->n_tok - s->n_tok;
+	told.n_token = s->n_tok;
+	told.layer = s->layer;
+	told.prefill = s->scan;
+	told.ends_token = s->ends_step;
+	told.n_unit = s->n_unit;
 	if (r->opts->visit)
-		r->opts->visit(r->opts->ctx, &v);
+		r->opts->visit(r->opts->ctx, &told);
 }
 
 static void take_set(struct replay *r, const struct tr_trace_set *s)
@@ -436,31 +497,41 @@ static void take_set(struct replay *r, const struct tr_trace_set *s)
 	struct tr_entries *e = &r->parts[r->n_part > 1 ? s->layer : 0];
 	uint32_t base = r->n_part > 1 ? s->layer * r->t->head.n_expert : 0;
 	const uint32_t *unit = r->t->unit + s->first_unit;
-	uint64_t filled = n_filled(e);
-	size_t n_hit = 0, n_pmem = 0;
-	bool guided = is_guided(r, s);
-	struct tr_replay_visit ahead = { 0 };
+	uint64_t filled = n_filled(e), n_load = r->n_load;
+	size_t n = 0, n_hit = 0, n_pmem = 0;
+	bool guided = is_guided(r, s), counting = r->counting && !(s->scan && r->opts->decode_only);
+	struct tr_replay_visit told = { 0 };
 
-	settle_ahead(r, s, &ahead);
+	settle_ahead(r, s, &told);
 	if (guided)
 		pass_dense(r, r->t->head.layers[s->layer].layer);
+	if (r->vram)
+		tr_replay_vram_take(r->vram, s, counting);
 	for (uint32_t i = 0; i < s->n_unit; i++)
-		r->want[i] = (struct tr_want){
-			.id = unit[i] - base, .idx = i, .elsewhere = !is_in_file(r, unit[i])
-		};
-	tr_order_take(e, r->want, s->n_unit, s->scan ? TR_ORDER_SCAN : 0);
-	for (uint32_t i = 0; i < s->n_unit; i++)
+		if (!tr_replay_vram_has(r->vram, unit[i]))
+			r->want[n++] = (struct tr_want){
+				.id = unit[i] - base, .idx = i, .elsewhere = !is_in_file(r, unit[i])
+			};
+	tr_order_take(e, r->want, n, s->scan ? TR_ORDER_SCAN : 0);
+	for (uint32_t i = 0; i < n; i++)
 		if (r->want[i].taken == TR_TAKEN_PIN)
 			n_hit++;
 		else
 			n_pmem += r->want[i].elsewhere;
-	if (r->counting && !(s->scan && r->opts->decode_only))
-		count(r, s, n_hit);
+	if (counting)
+		count(r, s, n, n_hit, n_pmem);
 	r->set++;
 	if (guided)
 		guide_set(r, s);
-	release(r, e, s->n_unit, enqueue(r, e, s->n_unit), s->scan);
-	tell(r, s, n_hit, n_pmem, TR_MAX(n_filled(e), filled) - filled, &ahead);
+	release(r, e, n, enqueue(r, e, n), s->scan);
+	r->out->n_load += counting ? r->n_load - n_load : 0;
+	r->out->load_bytes += counting ? (r->n_load - n_load) *
+		r->t->head.layers[s->layer].unit_bytes : 0;
+	told.n_vram = (uint32_t)(s->n_unit - n);
+	told.n_hit = (uint32_t)n_hit;
+	told.n_pmem = (uint32_t)n_pmem;
+	told.n_fresh = (uint32_t)(TR_MAX(n_filled(e), filled) - filled);
+	tell(r, s, told);
 }
 
 static void end_step(struct replay *r, bool guided)
@@ -476,6 +547,8 @@ static void end_step(struct replay *r, bool guided)
 			load(e, r->copied[k]);
 		r->n_promoted += n;
 	}
+	if (r->vram)
+		tr_replay_vram_tick(r->vram, r->set);
 }
 
 static uint64_t n_evicted(const struct replay *r)
@@ -501,6 +574,8 @@ static void replay_all(struct replay *r)
 			promoted = r->n_promoted;
 			if (r->guide)
 				tr_guide_restart_stats(r->guide);
+			if (r->vram && i)
+				tr_replay_vram_restart(r->vram);
 		}
 		if (starts_step)
 			r->n_tok += s->n_tok;
@@ -528,7 +603,9 @@ int tr_replay(const struct tr_trace *t, const struct tr_replay_opts *opts,
 	if (rc)
 		return rc;
 	out->capacity = n_keep;
-	rc = open_all(&r, n_keep, err);
+	rc = open_vram(&r, n_keep, err);
+	if (!rc)
+		rc = open_all(&r, n_keep, err);
 	if (!rc)
 		rc = open_guide(&r, err);
 	if (!rc) {
@@ -537,6 +614,8 @@ int tr_replay(const struct tr_trace *t, const struct tr_replay_opts *opts,
 		out->ns = tr_now_ns(&tr_clock_real) - start;
 		if (r.guide)
 			tr_guide_stats(r.guide, &out->predictor);
+		if (r.vram)
+			tr_replay_vram_stats(r.vram, &out->vram);
 	}
 	close_all(&r);
 	return rc;

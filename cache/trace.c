@@ -38,6 +38,8 @@ void tr_trace_fini(struct tr_trace *t)
 	free(t->pick);
 	free(t->weight);
 	free(t->unit);
+	free(t->vram.slot_bytes);
+	free(t->late);
 	free(t->scores);
 	free(t->score_expert);
 	free(t->score);
@@ -221,6 +223,19 @@ struct tr_sketch tr_trace_sketch(const struct tr_trace *t, size_t i)
 
 	return (struct tr_sketch){ t->n_score, t->scores[i].rest, t->score_expert + at,
 		t->score + at };
+}
+
+int tr_trace_add_late(struct tr_trace *t, uint32_t n_held, uint32_t n_left, struct tr_err *err)
+{
+	size_t cap = t->cap_late;
+
+	if (n_held > n_left)
+		return tr_err_set(err, TR_E_FORMAT, "copies: %u are held, %u are left", n_held, n_left);
+	if (!grow(&t->late, sizeof(*t->late), t->n_late, 1, t->cap_late, &cap))
+		return no_memory(err);
+	t->cap_late = cap;
+	t->late[t->n_late++] = (struct tr_trace_late){ t->n_set, n_held, n_left };
+	return 0;
 }
 
 void tr_trace_end_step(struct tr_trace *t)

@@ -50,6 +50,19 @@ struct tr_trace_units {
 
 void tr_trace_units_fini(struct tr_trace_units *units);
 
+/* The memory of a device that the run had experts in; slot_bytes NULL: none. */
+struct tr_trace_vram {
+	uint64_t *slot_bytes; /* [n_moe_layer] of an expert there; 0: it cannot compute them */
+	uint64_t room_bytes;  /* for the slots of all */
+	uint64_t token_bytes; /* to copy there as a token ends, at most */
+};
+
+/* Copies to a device that were still under way as a step ended: see struct tr_vram_late. */
+struct tr_trace_late {
+	uint64_t before_set; /* index of the set that arrived next */
+	uint32_t n_held, n_left;
+};
+
 struct tr_trace_set {
 	uint64_t first_pick; /* into pick, weight: n_pick, tokens one after the other, in router
 				rank */
@@ -73,6 +86,7 @@ struct tr_trace_scores {
 struct tr_trace {
 	struct tr_trace_head head;
 	struct tr_trace_units units;
+	struct tr_trace_vram vram;
 	bool complete; /* false: the recording ended without its end mark */
 	bool has_weights;
 	size_t n_set, cap_set;
@@ -87,6 +101,8 @@ struct tr_trace {
 	uint32_t n_score;	/* of one sketch; 0: no scores */
 	uint16_t *score_expert; /* [n_scores][n_score] */
 	uint16_t *score;	/* [n_scores][n_score] binary16 */
+	size_t n_late, cap_late;
+	struct tr_trace_late *late;
 	uint64_t n_tok;	 /* of the first layer that each step visited */
 	uint64_t n_scan_tok;
 	bool in_step;
@@ -104,6 +120,7 @@ int tr_trace_add(struct tr_trace *t, uint32_t layer, uint32_t n_tok, bool scan,
 /* The sketch has tr_sketch_size(n_expert, n_used) experts. */
 int tr_trace_add_scores(struct tr_trace *t, uint32_t layer, uint32_t ahead,
 	const struct tr_sketch *sketch, struct tr_err *err);
+int tr_trace_add_late(struct tr_trace *t, uint32_t n_held, uint32_t n_left, struct tr_err *err);
 /* The i-th scores; valid while the trace is. */
 struct tr_sketch tr_trace_sketch(const struct tr_trace *t, size_t i);
 void tr_trace_end_step(struct tr_trace *t);

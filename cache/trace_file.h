@@ -21,6 +21,10 @@
  * 2: costs, 4: copies); homes, a byte a unit; costs, binary32 a unit; varint number of hot units, and these
  * as varints; with copies, varint how many a token may bring from persistent memory. A run in which all units are alike writes none.
  *
+ * VRAM, at most once and before all events, says that a device had experts too: varints room_bytes,
+ * token_bytes; per MoE layer varint slot_bytes. See struct tr_trace_vram. Where copies there were still under
+ * way as a step ended, late comes before the end of step: varints held, left, as in struct tr_vram_late.
+ *
  * The end block is empty. Without it the recording was cut short.
  */
 #ifndef TR_CACHE_TRACE_FILE_H
@@ -35,13 +39,14 @@
 /* No block has more: the largest set is a chunk of tokens, each with a few experts. */
 #define TR_TRACE_BLOCK_MAX (64u << 20)
 
-enum tr_trace_block { TR_TRACE_HEAD = 1, TR_TRACE_EVENTS, TR_TRACE_END, TR_TRACE_UNITS };
+enum tr_trace_block { TR_TRACE_HEAD = 1, TR_TRACE_EVENTS, TR_TRACE_END, TR_TRACE_UNITS, TR_TRACE_VRAM };
 
 enum tr_trace_event {
 	TR_TRACE_SET = 1,
 	TR_TRACE_SET_SCAN,
 	TR_TRACE_STEP,
 	TR_TRACE_SCORES,
+	TR_TRACE_LATE,
 };
 
 #define TR_TRACE_FLAG_WEIGHTS 1u

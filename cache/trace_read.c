@@ -260,6 +260,40 @@ nomem:
 	return tr_err_set(r->err, TR_E_NOMEM, "%s: no memory", r->name);
 }
 
+/* --- VRAM ------------------------------------------------------------------------------------- */
+
+/* No sum of sizes overflows: there are less than 2^32 experts. */
+#define MAX_VRAM_BYTES ((uint64_t)1 << 56)
+#define MAX_SLOT_BYTES ((uint64_t)1 << 31)
+
+static int read_vram(struct reader *r)
+{
+	struct cursor c = { r->raw, r->n_raw, false };
+	struct tr_trace_vram *v = &r->t->vram;
+	uint32_t n = r->t->head.n_moe_layer;
+
+	if (v->slot_bytes || r->t->n_set || n > c.left)
+		return bad(r, "a device where there may be none");
+	v->slot_bytes = tr_calloc(n, sizeof(*v->slot_bytes));
+	if (!v->slot_bytes)
+		return tr_err_set(r->err, TR_E_NOMEM, "%s: no memory", r->name);
+	v->room_bytes = take_varint(&c);
+	v->token_bytes = take_varint(&c);
+	c.bad = c.bad || v->room_bytes > MAX_VRAM_BYTES || v->token_bytes > MAX_VRAM_BYTES;
+	for (uint32_t i = 0; i < n; i++) {
+		v->slot_bytes[i] = take_varint(&c);
+		c.bad = c.bad || v->slot_bytes[i] > MAX_SLOT_BYTES;
+	}
+	return c.bad || c.left ? bad(r, "sizes of a device") : 0;
+}
+
+static int read_late(struct reader *r, struct cursor *c)
+{
+	uint32_t n_held = take_u32(c, UINT32_MAX), n_left = take_u32(c, UINT32_MAX);
+
+	return c->bad ? bad(r, "copies are cut off") : tr_trace_add_late(r->t, n_held, n_left, r->err);
+}
+
 /* --- events ----------------------------------------------------------------------------------- */
 
 static bool fit_picks(struct reader *r, size_t n)
@@ -336,6 +370,8 @@ static int read_events(struct reader *r)
 			rc = read_set(r, &c, event == TR_TRACE_SET_SCAN);
 		else if (event == TR_TRACE_SCORES)
 			rc = read_scores(r, &c);
+		else if (event == TR_TRACE_LATE)
+			rc = read_late(r, &c);
 		else if (event == TR_TRACE_STEP)
 			tr_trace_end_step(r->t);
 		else
@@ -360,6 +396,8 @@ static int read_blocks(struct reader *r)
 			rc = read_events(r);
 		else if (r->kind == TR_TRACE_UNITS)
 			rc = read_units(r);
+		else if (r->kind == TR_TRACE_VRAM)
+			rc = read_vram(r);
 		else
 			rc = bad(r, "a block of no known kind");
 	}

@@ -18,7 +18,7 @@
 struct tr_trace_writer {
 	FILE *out;
 	char *path;
-	uint32_t n_expert, n_used, n_id;
+	uint32_t n_expert, n_used, n_id, n_moe_layer;
 	uint8_t *raw; /* the block in work */
 	size_t n_raw, cap_raw;
 	uint8_t *stored;
@@ -165,6 +165,16 @@ void tr_trace_write_scores(struct tr_trace_writer *w, uint32_t layer, uint32_t a
 	end_event(w);
 }
 
+void tr_trace_write_late(struct tr_trace_writer *w, uint32_t n_held, uint32_t n_left)
+{
+	if (!reserve(w, 1 + 2 * VARINT_BYTES))
+		return;
+	put_byte(w, TR_TRACE_LATE);
+	put_varint(w, n_held);
+	put_varint(w, n_left);
+	end_event(w);
+}
+
 void tr_trace_write_step(struct tr_trace_writer *w)
 {
 	if (!reserve(w, 1))
@@ -196,6 +206,17 @@ void tr_trace_write_units(struct tr_trace_writer *w, const struct tr_trace_units
 	if (u->n_promote)
 		put_varint(w, u->n_promote);
 	flush_block(w, TR_TRACE_UNITS);
+}
+
+void tr_trace_write_vram(struct tr_trace_writer *w, const struct tr_trace_vram *v)
+{
+	if (!reserve(w, (2 + (size_t)w->n_moe_layer) * VARINT_BYTES))
+		return;
+	put_varint(w, v->room_bytes);
+	put_varint(w, v->token_bytes);
+	for (uint32_t i = 0; i < w->n_moe_layer; i++)
+		put_varint(w, v->slot_bytes[i]);
+	flush_block(w, TR_TRACE_VRAM);
 }
 
 /* --- open and close --------------------------------------------------------------------------- */
@@ -240,6 +261,7 @@ int tr_trace_writer_open(struct tr_trace_writer **out, const char *path,
 		return tr_err_set(err, TR_E_NOMEM, "%s: no memory", path);
 	w->n_expert = head->n_expert;
 	w->n_used = head->n_used;
+	w->n_moe_layer = head->n_moe_layer;
 	w->n_id = head->n_moe_layer * head->n_expert;
 	w->path = strdup(path);
 	if (!w->path)

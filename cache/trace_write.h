@@ -21,6 +21,9 @@ int tr_trace_writer_open(struct tr_trace_writer **writer, const char *path,
 /* Before the first event, if at all. Arrays as for n_moe_layer * n_expert units. */
 void tr_trace_write_units(struct tr_trace_writer *w, const struct tr_trace_units *units);
 
+/* The same of a device's memory. slot_bytes[n_moe_layer] */
+void tr_trace_write_vram(struct tr_trace_writer *w, const struct tr_trace_vram *vram);
+
 /* A set: head.n_used experts and weights for each of n_tok tokens. layer counts MoE layers. */
 void tr_trace_write_set(struct tr_trace_writer *w, uint32_t layer, uint32_t n_tok, bool scan,
 	const uint32_t *experts, const float *weights);
@@ -28,6 +31,8 @@ void tr_trace_write_set(struct tr_trace_writer *w, uint32_t layer, uint32_t n_to
  * one behind it. */
 void tr_trace_write_scores(struct tr_trace_writer *w, uint32_t layer, uint32_t ahead,
 	const struct tr_sketch *sketch);
+/* Before the step: see struct tr_vram_late. */
+void tr_trace_write_late(struct tr_trace_writer *w, uint32_t n_held, uint32_t n_left);
 /* All layers of a token or a chunk are through. */
 void tr_trace_write_step(struct tr_trace_writer *w);
 

@@ -9,6 +9,9 @@
  * device reads them there. A use in DRAM reads them once. */
 #define COPY_COST 3.0
 
+/* Copies that wait may keep this share of the DRAM cache from being given up. */
+#define HOLD_SHARE 4
+
 struct tr_vram {
 	struct tr_vram_cfg cfg;
 	struct tr_vram_plan plan;
@@ -119,7 +122,7 @@ void tr_vram_make_plan(struct tr_vram_plan *p, const struct tr_catalog *catalog,
 {
 	struct tr_vram_class *c;
 
-	*p = (struct tr_vram_plan){ 0 };
+	*p = (struct tr_vram_plan){ .room_bytes = bytes };
 	for (size_t l = 0; l < catalog->n_moe_layer; l++)
 		if (takes[l])
 			add_layer(p, slot_bytes(&catalog->moe_layers[l]));
@@ -153,7 +156,7 @@ static int open_class(struct tr_vram *v, size_t i, struct tr_err *err)
 {
 	const struct tr_vram_class *c = &v->plan.class[i];
 	double share = (double)c->n_slot * (double)c->slot_bytes / (double)v->plan.bytes;
-	uint32_t n_copy = (uint32_t)(share * (double)v->cfg.token_bytes / (double)c->slot_bytes);
+	double n_copy = share * (double)v->cfg.token_bytes / (double)c->slot_bytes;
 	struct tr_entries_cfg cfg = { .n_id = (uint32_t)v->cfg.catalog->n_unit,
 		.n_slot = c->n_slot,
 		.n_keep = c->n_slot,
@@ -167,11 +170,21 @@ static int open_class(struct tr_vram *v, size_t i, struct tr_err *err)
 	int rc;
 
 	if (v->cfg.token_bytes)
-		cfg.n_promote = TR_MIN(TR_MAX(n_copy, 1u), c->n_slot);
+		cfg.n_promote = n_copy < c->n_slot ? TR_MAX((uint32_t)n_copy, 1u) : c->n_slot;
 	v->max_copies += cfg.n_promote;
 	rc = tr_entries_init(&v->entries[i], &cfg, err);
 	v->open[i] = !rc;
 	return rc && err ? tr_err_prefix(err, "VRAM tier") : rc;
+}
+
+/* As much as the DRAM cache can hold meanwhile. */
+static void cut_token_bytes(struct tr_vram *v)
+{
+	uint64_t slot = v->plan.n_class ? v->plan.class[v->plan.n_class - 1].slot_bytes : 0;
+
+	if (!v->cfg.all_in_place)
+		v->cfg.token_bytes = TR_MIN(v->cfg.token_bytes,
+			v->cfg.n_dram_slot / HOLD_SHARE * slot);
 }
 
 int tr_vram_new(struct tr_vram **out, const struct tr_vram_cfg *cfg, struct tr_err *err)
@@ -184,6 +197,7 @@ int tr_vram_new(struct tr_vram **out, const struct tr_vram_cfg *cfg, struct tr_e
 		return tr_err_set(err, TR_E_NOMEM, "VRAM tier: out of memory");
 	v->cfg = *cfg;
 	v->plan = *cfg->plan;
+	cut_token_bytes(v);
 	v->class_of = tr_calloc(c->n_moe_layer, sizeof(*v->class_of));
 	v->want = tr_calloc(c->n_expert, sizeof(*v->want));
 	if (!v->class_of || !v->want)
@@ -281,8 +295,36 @@ uint32_t tr_vram_warm(struct tr_vram *v, uint32_t *ids)
 	return n;
 }
 
+struct source {
+	tr_vram_source_fn *of;
+	void *ctx;
+};
+
+static bool has_source(void *ctx, uint32_t id)
+{
+	const struct source *s = ctx;
+
+	return s->of(s->ctx, id) != TR_VRAM_NO_SOURCE;
+}
+
+/* Those from DRAM beyond what may be held go without. Returns how many are left. */
+static uint32_t drop_unheld(struct tr_vram *v, struct source *source, uint32_t *ids, uint32_t n)
+{
+	uint32_t most = TR_MAX(v->cfg.n_dram_slot / HOLD_SHARE, 1u), n_dram = 0, k = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		n_dram += source->of(source->ctx, ids[i]) == TR_VRAM_FROM_DRAM;
+		if (n_dram > most && source->of(source->ctx, ids[i]) == TR_VRAM_FROM_DRAM)
+			tr_vram_end_copy(v, ids[i], false);
+		else
+			ids[k++] = ids[i];
+	}
+	return k;
+}
+
 uint32_t tr_vram_tick(struct tr_vram *v, tr_vram_source_fn *source, void *ctx, uint32_t *ids)
 {
+	struct source from = { source, ctx };
 	uint32_t n = 0, k;
 
 	for (size_t c = 0; c < v->plan.n_class; c++) {
@@ -290,13 +332,13 @@ uint32_t tr_vram_tick(struct tr_vram *v, tr_vram_source_fn *source, void *ctx, u
 
 		if (!v->open[c])
 			continue;
-		tr_promote_filter(&t->promote, source, ctx);
+		tr_promote_filter(&t->promote, source ? has_source : NULL, &from);
 		k = tr_order_tick(t, ids + n);
 		for (uint32_t i = 0; i < k; i++)
 			tr_entries_begin_load(t, ids[n + i]);
 		n += k;
 	}
-	return n;
+	return drop_unheld(v, &from, ids, n);
 }
 
 void tr_vram_end_copy(struct tr_vram *v, uint32_t id, bool ok)

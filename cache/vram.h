@@ -7,7 +7,8 @@
  * decoding's uses elsewhere, at the end of a token, and only what is used often enough.
  *
  * A unit is here when its copy has ended; until then, and when it is given up, the tiers below serve it,
- * which know nothing of this one: see "A tier above" in README.md.
+ * which know nothing of this one: see "A tier above" in README.md. When copies end is the caller's to say:
+ * an engine knows it from its device, a replay from the trace.
  *
  * No lock: for the thread that runs the engine.
  */
@@ -32,6 +33,7 @@ struct tr_vram_plan {
 	uint64_t bytes;	    /* of all slots */
 	uint32_t n_slot;
 	uint64_t all_bytes; /* for a slot for every unit */
+	uint64_t room_bytes; /* that it was made for */
 };
 
 /* Where the parts of a unit of the layer begin in its slot, and where they end. */
@@ -49,6 +51,8 @@ struct tr_vram_cfg {
 	const uint32_t *hot;   /* [n_hot] of a profile, the most worth having first */
 	uint32_t n_hot;
 	uint64_t token_bytes;  /* copied as a token ends, at most, but one unit of each class; 0: none */
+	uint32_t n_dram_slot;  /* that the DRAM cache may keep: copies hold a quarter of them at most */
+	bool all_in_place;     /* no unit is copied from DRAM, so there is nothing to hold */
 };
 
 struct tr_vram;
@@ -70,10 +74,24 @@ void tr_vram_take(struct tr_vram *vram, const uint32_t *ids, size_t n, bool scan
 /* Before the first set: the units to bring in, ids[n_hot] has room for them. All are on their way then. */
 uint32_t tr_vram_warm(struct tr_vram *vram, uint32_t *ids);
 
-/* A token ends and no set is in work: picks units to copy, of those that source says it has, at most
- * max_copies. source NULL: none now. Their slots are theirs from now on. */
-typedef bool tr_vram_source_fn(void *ctx, uint32_t id);
+/* What a unit could be copied from as a token ends. */
+enum tr_vram_source {
+	TR_VRAM_NO_SOURCE,
+	TR_VRAM_FROM_DRAM, /* whose slot is held meanwhile */
+	TR_VRAM_IN_PLACE,  /* persistent memory */
+};
+typedef enum tr_vram_source tr_vram_source_fn(void *ctx, uint32_t id);
+
+/* A token ends and no set is in work: picks units to copy, of those that have a source, at most max_copies.
+ * source NULL: none now. Their slots are theirs from now on. */
 uint32_t tr_vram_tick(struct tr_vram *vram, tr_vram_source_fn *source, void *ctx, uint32_t *ids);
+
+/* Copies that were under way as a token began and still are as it ends, which is a matter of time. A trace
+ * has it, and a replay so the same units at the same tokens. */
+struct tr_vram_late {
+	uint32_t n_held; /* the last so many: what they are made from is held */
+	uint32_t n_left; /* the last so many: they are not here yet */
+};
 
 /* Its copy has ended. Not ok: it is not here, and its slot is free. */
 void tr_vram_end_copy(struct tr_vram *vram, uint32_t id, bool ok);

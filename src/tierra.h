@@ -181,6 +181,8 @@ struct tr_engine_opts {
 	size_t n_pmem;
 	const char *policy;	     /* "NAME[,option=value...]" of the DRAM tier, or "./PATH.so[,...]";
 				      * default foresight. By tier: "dram=NAME[,...],vram=NAME[,...]" */
+	const char *machine;	     /* as for tr_machine_open: its figures say what is worth fetching to
+				      * the device; what it lacks is measured. NULL: all is */
 	const char *trace;	     /* file to record routing in, see tr_trace_open; NULL: none */
 	bool trace_scores;	     /* and what routers say of all experts, ahead of time too */
 	const char *profile;	     /* activation profile: tierra-stats JSON or a trace; NULL: none */
@@ -201,6 +203,16 @@ TR_API void tr_engine_close(struct tr_engine *engine);
 TR_API const struct tr_model *tr_engine_model(const struct tr_engine *engine);
 TR_API const struct tr_tokenizer *tr_engine_tokenizer(const struct tr_engine *engine);
 TR_API unsigned tr_engine_n_ctx(const struct tr_engine *engine);
+
+/* What the decision rests on to fetch an expert to the device for a batch of tokens. */
+struct tr_fetch_costs {
+	bool known;	    /* all that is needed; false: pays_from is not known */
+	uint64_t pays_from; /* tokens of the batch that use it, of an expert in DRAM; 0: never */
+	double link_bytes_per_s; /* each 0 where not known; the other two of one token's product */
+	double device_bytes_per_s;
+	double cpu_bytes_per_s;
+	char source[12];    /* "machine", "measured", "both"; "": nothing is known */
+};
 
 /* What tr_engine_open would do with opts, without reading weights: who holds what. */
 #define TR_MAX_TIER 9
@@ -252,6 +264,7 @@ struct tr_plan {
 	uint64_t vram_layer_bytes; /* scratch included, for all layers that it can compute */
 	/* Of resident_bytes and kv_bytes, what lies there and not in main memory. */
 	uint64_t freed_bytes;
+	struct tr_fetch_costs fetch; /* by opts.machine; a run measures what that lacks */
 	size_t n_node;		  /* 0: nodes play no part */
 	struct tr_node_info node[TR_MAX_NODE];
 };
@@ -336,8 +349,7 @@ struct tr_vram_stats {
 	uint64_t evictions;
 	uint64_t fetched_units;	/* for one layer of a prefill, see opts.device_fetch */
 	uint64_t fetched_bytes;
-	uint64_t break_even;	/* tokens from which on an expert in DRAM by itself is done earlier by
-				 * fetching it; 0: never, or not measured */
+	struct tr_fetch_costs fetch;
 };
 
 struct tr_stats {
@@ -405,7 +417,12 @@ struct tr_roofline {
 	uint64_t can_bytes_per_s; /* 0: not measured, since nothing lies there */
 };
 
-/* Measures now, for about ns a tier. Call it when no session is at work. out[TR_MAX_TIER]. */
+/* With a device, "vram" and "link" come after the tiers: experts computed there and the copies made to it, timed
+ * from queueing until the end was noticed, beside a copy within its memory (what it reads and writes) and one from
+ * pinned memory. */
+#define TR_MAX_ROOFLINE (TR_MAX_TIER + 1)
+
+/* Measures now, for about ns a tier. Call it when no session is at work. out[TR_MAX_ROOFLINE]. */
 TR_API int tr_engine_roofline(struct tr_engine *engine, uint64_t ns, struct tr_roofline *out,
 	size_t *n_out, struct tr_err *err);
 
@@ -450,7 +467,8 @@ struct tr_expert_stats {
 TR_API int tr_engine_expert_stats(const struct tr_engine *engine, struct tr_expert_stats **out,
 	struct tr_err *err);
 
-/* What a decoded token spent its time on. All kinds but READ follow each other without a gap. */
+/* What a decoded token spent its time on. All kinds before READ follow each other without a gap, DEVICE_IDS and
+ * DEVICE_OUTPUTS too. */
 enum tr_span_kind {
 	TR_SPAN_ATTENTION, /* with its norms */
 	TR_SPAN_DENSE,	   /* feed-forward network of a layer without routed experts */
@@ -465,6 +483,12 @@ enum tr_span_kind {
 	TR_SPAN_COPY,	   /* from persistent memory to DRAM, as the token ends */
 	TR_SPAN_OTHER,
 	TR_SPAN_READ,	   /* expert n was being read, from request to arrival */
+	TR_SPAN_DEVICE_IDS, /* waiting for what the device computed of a layer, with its router's choice */
+	TR_SPAN_DEVICE_OUTPUTS, /* waiting for the outputs of experts in VRAM */
+	/* Beside the others, as the host sees it: from queueing until the end was noticed. */
+	TR_SPAN_DEVICE_LAYER,	/* the device had attention and router */
+	TR_SPAN_DEVICE_EXPERTS, /* the device had n experts in VRAM */
+	TR_SPAN_DEVICE_COPY,	/* expert n was sent to VRAM */
 	TR_N_SPAN_KIND,
 };
 
@@ -581,6 +605,7 @@ enum tr_lane {
 	TR_LANE_WAIT,	   /* nothing to compute until a read ends */
 	TR_LANE_CACHE,	   /* finding experts and slots, submitting reads, copies as a token ends */
 	TR_LANE_AHEAD,	   /* routers applied ahead of time, the predictor */
+	TR_LANE_DEVICE,	   /* nothing to do until the device is done */
 	TR_N_LANE,
 };
 
@@ -738,6 +763,7 @@ struct tr_replay_visit {
 	bool prefill;
 	bool ends_token;   /* or chunk */
 	uint32_t n_unit;   /* different experts */
+	uint32_t n_vram;   /* that a device had; the cache was not asked for them */
 	uint32_t n_hit;	   /* that were in the cache */
 	uint32_t n_pmem;   /* that were not, and lie in persistent memory */
 	uint32_t n_fresh;  /* that were not, and got a slot that held none before */
@@ -757,20 +783,40 @@ struct tr_replay_opts {
 	double in_pmem;	       /* share of the experts that lie in persistent memory, spread evenly, beyond
 				* what the trace says */
 	uint64_t n_promote;    /* with it: copies from there to the cache that a token may make */
+	/* Experts in the memory of a device, above the cache: "25%" of all, bytes for them as "6G", or
+	 * "recorded", what the recorded run had. NULL: none. Not with per_layer. */
+	const char *vram;
+	const char *vram_policy; /* NULL: that of an engine that is told none */
 	/* Told of every set, counted or not. */
 	void (*visit)(void *ctx, const struct tr_replay_visit *visit);
 	void *ctx;
 };
 
+/* The tier of a device; all 0 without one. */
+struct tr_replay_vram_stats {
+	uint64_t capacity; /* experts that fit */
+	uint64_t capacity_bytes;
+	uint64_t n_hit, n_miss;
+	uint64_t bytes;	   /* of hits */
+	uint64_t n_warm;   /* there before the first token */
+	uint64_t n_copied, copied_bytes; /* that came later */
+	uint64_t n_late;   /* not over as the token after theirs ended */
+	uint64_t n_evict;
+};
+
 struct tr_replay_stats {
 	uint64_t capacity;  /* experts that fit */
-	uint64_t n_request;
+	uint64_t n_request; /* uses that no device served */
 	uint64_t n_hit;
 	uint64_t n_evict;
 	uint64_t n_ahead;   /* of those missed, that would have been read ahead */
 	uint64_t n_vain;    /* others that would have been */
 	uint64_t n_promoted; /* copies from persistent memory, made as tokens ended */
 	uint64_t bytes;	    /* of the experts that were missed; 0 when the trace does not tell sizes */
+	uint64_t hit_bytes; /* of those that were not */
+	uint64_t n_pmem, pmem_bytes; /* missed, and computed in persistent memory */
+	uint64_t n_load, load_bytes; /* missed and read; again where a set did not fit */
+	struct tr_replay_vram_stats vram;
 	uint64_t ns;	    /* time that the replay took */
 	struct tr_predictor_stats predictor; /* without times; 0 visits without a predictor */
 };
@@ -917,6 +963,7 @@ struct tr_machine {
 	char source[256]; /* where the figures are from */
 	unsigned n_thread;
 	double bus_bytes_per_s; /* of DRAM and persistent memory together; 0: not limited */
+	double link_bytes_per_s; /* from memory to the GPU's; 0: not known */
 	double loop_ns;		/* of a parallel loop without work */
 	double wake_ns;		/* the same after a wait so long that the threads sleep */
 	double rest_ns;		/* of what a layer does between matrices: norms, sums, quantising */
@@ -973,6 +1020,10 @@ TR_API const struct tr_machine *tr_machine_get(size_t i);
 
 /* JSON, see tierra-tune(1). The caller frees the text. NULL when out of memory. */
 TR_API char *tr_machine_text(const struct tr_machine *machine);
+
+/* Of a type on a tier (its index), the width nearest to cols; NULL: that was not measured. */
+TR_API const struct tr_machine_kernel *tr_machine_kernel_of(const struct tr_machine *machine,
+	size_t tier, const char *quant, uint32_t cols);
 
 /* --- forecasts -------------------------------------------------------------------------------- */
 

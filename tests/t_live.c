@@ -89,16 +89,16 @@ static void lanes_are_all_the_time(void **state)
 	live = new_live(2, NULL);
 	tr_live_ready(live);
 	now_ns += 7;
-	tr_live_begin(live, 1);
+	tr_live_begin(live, now_ns, 1);
 	now_ns += 10;
-	tr_live_enter(live, TR_LANE_ATTENTION);
+	tr_live_lap(live, now_ns, TR_LANE_ALWAYS);
 	now_ns += 100;
-	tr_live_enter(live, TR_LANE_CACHE);
+	tr_live_lap(live, now_ns, TR_LANE_ATTENTION);
 	now_ns += 1001; /* computed together */
-	tr_live_split(live, bytes);
-	now_ns += 3;
-	tr_live_enter(live, TR_LANE_WAIT);
+	tr_live_split(live, now_ns, bytes);
 	now_ns += 40;
+	tr_live_lap(live, now_ns, TR_LANE_WAIT);
+	now_ns += 3;
 	tr_live_end(live, 1, 9);
 	n = tr_live_now(live);
 	assert_int_equal(n->lane_ns[TR_LANE_REST], 7);
@@ -131,7 +131,7 @@ static void a_slow_token_counts_in_each_second_it_took(void **state)
 	live = new_live(1, NULL);
 	tr_live_ready(live);
 	now_ns += SECOND / 2;
-	tr_live_begin(live, 1);
+	tr_live_begin(live, now_ns, 1);
 	now_ns += 2 * SECOND;
 	tr_live_end(live, 1, 1);
 	n = tr_live_now(live);
@@ -139,7 +139,7 @@ static void a_slow_token_counts_in_each_second_it_took(void **state)
 	assert_true(rate_at(n, 100) == 0.25 && rate_at(n, 101) == 0.5 && rate_at(n, 102) == 0.25);
 	/* What is between two tokens belongs to the second. */
 	now_ns += SECOND / 2;
-	tr_live_begin(live, 1);
+	tr_live_begin(live, now_ns, 1);
 	now_ns += SECOND / 2;
 	tr_live_end(live, 1, 2);
 	n = tr_live_now(live);
@@ -151,7 +151,7 @@ static void a_slow_token_counts_in_each_second_it_took(void **state)
 	n = tr_live_now(live);
 	for (int i = 0; i < TR_LIVE_SECONDS; i++)
 		assert_true(n->rate[i] == 0);
-	tr_live_begin(live, 1);
+	tr_live_begin(live, now_ns, 1);
 	now_ns += 3 * SECOND;
 	tr_live_end(live, 1, 3);
 	n = tr_live_now(live);
@@ -169,10 +169,10 @@ static void a_prefill_is_no_decoding(void **state)
 	now_ns = SECOND;
 	live = new_live(1, NULL);
 	tr_live_ready(live);
-	tr_live_begin(live, 513);
+	tr_live_begin(live, now_ns, 513);
 	now_ns += 10;
 	tr_live_end(live, 512, 512);
-	tr_live_begin(live, 513);
+	tr_live_begin(live, now_ns, 513);
 	now_ns += 20;
 	tr_live_end(live, 1, 513); /* the last chunk has one token */
 	n = tr_live_now(live);
@@ -180,7 +180,7 @@ static void a_prefill_is_no_decoding(void **state)
 	assert_int_equal(n->prefill_ns, 30);
 	assert_int_equal(n->n_decode, 0);
 	assert_int_equal(n->phase, TR_LIVE_PREFILL);
-	tr_live_begin(live, 1);
+	tr_live_begin(live, now_ns, 1);
 	now_ns += 5;
 	tr_live_end(live, 1, 514);
 	n = tr_live_now(live);
@@ -219,9 +219,9 @@ static void nobody_watching_is_no_error(void **state)
 	(void)state;
 	tr_live_ready(NULL);
 	tr_live_progress(NULL, "x", 1, 2, "bytes");
-	tr_live_begin(NULL, 1);
-	tr_live_enter(NULL, TR_LANE_WAIT);
-	tr_live_split(NULL, bytes);
+	tr_live_begin(NULL, 0, 1);
+	tr_live_lap(NULL, 0, TR_LANE_WAIT);
+	tr_live_split(NULL, 0, bytes);
 	tr_live_acquired(NULL, 0, NULL, 0);
 	tr_live_end(NULL, 1, 1);
 	tr_live_free(NULL);
@@ -259,7 +259,7 @@ static void written_ten_times_a_second_at_most(void **state)
 	tr_live_ready(live);
 	for (int i = 0; i < 250; i++) { /* 25 ms each */
 		now_ns += SECOND / 1000;
-		tr_live_enter(live, i % 2 ? TR_LANE_ATTENTION : TR_LANE_ALWAYS);
+		tr_live_lap(live, now_ns, i % 2 ? TR_LANE_ATTENTION : TR_LANE_ALWAYS);
 	}
 	assert_int_equal(tr_live_read(r, &seen, NULL), 0);
 	assert_in_range(now_ns - seen.now_ns, 1, SECOND / 10);

@@ -1,31 +1,23 @@
-/* t_timeline.c - spans and points of decoding, on a clock that the test moves. */
+/* t_timeline.c - spans and points of decoding, at times that the test says. */
 #include "test.h"
 #include "base/mem.h"
 #include "engine/timeline.h"
 
 static uint64_t now_ns;
 
-static uint64_t look(void *ctx)
-{
-	(void)ctx;
-	return now_ns;
-}
-
-static const struct tr_clock owned = { .now_ns = look };
-
 static struct tr_timeline *new_timeline(size_t n_tier)
 {
 	struct tr_timeline *t;
 
 	now_ns = 1000;
-	assert_int_equal(tr_timeline_new(&t, n_tier, &owned, NULL), 0);
+	assert_int_equal(tr_timeline_new(&t, n_tier, NULL), 0);
 	return t;
 }
 
 static void lap(struct tr_timeline *t, enum tr_span_kind kind, uint64_t ns)
 {
 	now_ns += ns;
-	tr_lap(t, kind, 3);
+	tr_timeline_lap(t, now_ns, kind, 3);
 }
 
 /* A token of so many ns, with one use of tier 0 and two of tier 1. */
@@ -39,7 +31,7 @@ static void token(struct tr_timeline *t, uint64_t ns)
 	last = t;
 	served[0] += 1;
 	served[1] += 2;
-	tr_timeline_begin(t, 1);
+	tr_timeline_begin(t, now_ns, 1);
 	lap(t, TR_SPAN_ATTENTION, ns);
 	tr_timeline_end(t, served);
 }
@@ -53,11 +45,11 @@ static void spans_follow_each_other_and_add_up_to_their_token(void **state)
 	struct tr_history h;
 
 	(void)state;
-	tr_timeline_begin(t, 1);
+	tr_timeline_begin(t, now_ns, 1);
 	lap(t, TR_SPAN_ATTENTION, 40);
 	assert_true(tr_timeline_read(t, 3, 77, 1010, 1050, tr_timeline_now(t)));
 	now_ns += 15;
-	tr_timeline_experts(t, 3, n, 1);
+	tr_timeline_experts(t, now_ns, 3, n, 1);
 	lap(t, TR_SPAN_HEAD, 5);
 	tr_timeline_end(t, served);
 	tr_timeline_history(t, &h);
@@ -87,12 +79,38 @@ static void spans_follow_each_other_and_add_up_to_their_token(void **state)
 	tr_timeline_free(t);
 }
 
+static void what_a_device_did_lies_beside_the_stretches(void **state)
+{
+	static const uint64_t served[TR_MAX_TIER];
+	struct tr_timeline *t = new_timeline(3);
+	const struct tr_token_spans *token;
+
+	(void)state;
+	tr_timeline_device(t, TR_SPAN_DEVICE_COPY, 3, 9, 1000, 1100); /* no token is taken down */
+	tr_timeline_begin(t, now_ns, 1);
+	tr_timeline_device(t, TR_SPAN_DEVICE_COPY, 3, 9, 950, 1010);
+	lap(t, TR_SPAN_DEVICE_IDS, 40);
+	tr_timeline_device(t, TR_SPAN_DEVICE_LAYER, 3, 0, 1010, 1040);
+	tr_timeline_end(t, served);
+	token = tr_timeline_token(t, TR_TOKEN_LAST);
+	assert_int_equal(token->ns, 40);
+	assert_int_equal(token->n_span, 3);
+	assert_int_equal(token->span[0].kind, TR_SPAN_DEVICE_COPY);
+	assert_int_equal(token->span[0].begin_ns, -50);
+	assert_int_equal(token->span[0].ns, 60);
+	assert_int_equal(token->span[0].tier, 1); /* before the file */
+	assert_int_equal(token->span[0].n, 9);
+	assert_int_equal(token->span[1].begin_ns, 0);
+	assert_int_equal(token->span[2].ns, 30);
+	tr_timeline_free(t);
+}
+
 static void what_was_there_when_asked_for_is_no_read(void **state)
 {
 	struct tr_timeline *t = new_timeline(2);
 
 	(void)state;
-	tr_timeline_begin(t, 1);
+	tr_timeline_begin(t, now_ns, 1);
 	lap(t, TR_SPAN_ROUTER, 100);
 	assert_false(tr_timeline_read(t, 3, 1, 900, 1099, tr_timeline_now(t)));
 	assert_false(tr_timeline_read(t, 3, 1, 0, 0, tr_timeline_now(t)));
@@ -107,7 +125,7 @@ static void reads_may_begin_before_their_token(void **state)
 	const struct tr_token_spans *token;
 
 	(void)state;
-	tr_timeline_begin(t, 1);
+	tr_timeline_begin(t, now_ns, 1);
 	assert_true(tr_timeline_read(t, 3, 1, 900, 1100, 0));
 	tr_timeline_end(t, served);
 	token = tr_timeline_token(t, TR_TOKEN_LAST);
@@ -123,12 +141,12 @@ static void a_chunk_or_a_failed_pass_leaves_nothing(void **state)
 	struct tr_history h;
 
 	(void)state;
-	tr_timeline_begin(t, 8);
+	tr_timeline_begin(t, now_ns, 8);
 	lap(t, TR_SPAN_ATTENTION, 100);
 	tr_timeline_end(t, served);
-	tr_timeline_begin(t, 1);
+	tr_timeline_begin(t, now_ns, 1);
 	lap(t, TR_SPAN_ATTENTION, 100); /* and then it fails */
-	tr_timeline_begin(t, 8);
+	tr_timeline_begin(t, now_ns, 8);
 	tr_timeline_end(t, served);
 	assert_null(tr_timeline_token(t, TR_TOKEN_LAST));
 	assert_null(tr_timeline_token(t, TR_TOKEN_MEDIAN));
@@ -193,7 +211,7 @@ static void spans_without_room_are_counted(void **state)
 	const struct tr_token_spans *token;
 
 	(void)state;
-	tr_timeline_begin(t, 1);
+	tr_timeline_begin(t, now_ns, 1);
 	for (unsigned i = 0; i < 100000; i++)
 		lap(t, TR_SPAN_ATTENTION, 1);
 	tr_timeline_end(t, served);
@@ -207,6 +225,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(spans_follow_each_other_and_add_up_to_their_token),
+		cmocka_unit_test(what_a_device_did_lies_beside_the_stretches),
 		cmocka_unit_test(what_was_there_when_asked_for_is_no_read),
 		cmocka_unit_test(reads_may_begin_before_their_token),
 		cmocka_unit_test(a_chunk_or_a_failed_pass_leaves_nothing),

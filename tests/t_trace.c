@@ -300,6 +300,81 @@ static void units_that_make_no_sense_are_refused(void **state)
 	}
 }
 
+/* A trace of one set with what a device has, and copies that are late as its step ends. */
+static void write_vram(struct bed *b, const struct tr_trace_vram *v, int n_block, uint32_t n_held,
+	uint32_t n_left)
+{
+	struct tr_trace_writer *w;
+
+	describe(b, 8);
+	assert_int_equal(tr_trace_writer_open(&w, b->path, &b->head, NULL), 0);
+	for (int i = 0; i < n_block; i++)
+		tr_trace_write_vram(w, v);
+	write_set(b, w, 1, 1);
+	tr_trace_write_step(w);
+	write_set(b, w, 2, 1);
+	tr_trace_write_late(w, n_held, n_left);
+	tr_trace_write_step(w);
+	assert_int_equal(tr_trace_writer_close(w, NULL), 0);
+}
+
+static int read_it(const struct bed *b, struct tr_trace *t, struct tr_err *err)
+{
+	FILE *in = fopen(b->path, "rb");
+	int rc;
+
+	assert_non_null(in);
+	rc = tr_trace_read(t, in, b->path, err);
+	fclose(in);
+	return rc;
+}
+
+static void what_a_device_had_and_what_was_late_is_read(void **state)
+{
+	uint64_t slots[N_LAYER] = { 0, 512, (uint64_t)1 << 31 };
+	struct tr_trace_vram v = { slots, (uint64_t)1 << 40, 77 };
+	struct bed *b = *state;
+	struct tr_trace t;
+
+	write_vram(b, &v, 1, 3, 300);
+	assert_int_equal(read_it(b, &t, NULL), 0);
+	assert_true(t.complete);
+	assert_memory_equal(t.vram.slot_bytes, slots, sizeof(slots));
+	assert_int_equal(t.vram.room_bytes, v.room_bytes);
+	assert_int_equal(t.vram.token_bytes, 77);
+	assert_int_equal(t.n_late, 1);
+	assert_int_equal(t.late[0].before_set, 2);
+	assert_int_equal(t.late[0].n_held, 3);
+	assert_int_equal(t.late[0].n_left, 300);
+	tr_trace_fini(&t);
+}
+
+static void a_device_that_makes_no_sense_is_refused(void **state)
+{
+	uint64_t slots[N_LAYER] = { 512, 512, 512 }, large[N_LAYER] = { 512, 1ull << 32, 512 };
+	struct {
+		struct tr_trace_vram v;
+		int n_block;
+		uint32_t n_held, n_left;
+		const char *says;
+	} bad[] = {
+		{ { slots, 1000, 0 }, 2, 0, 1, "a device where there may be none" },
+		{ { large, 1000, 0 }, 1, 0, 1, "sizes of a device" },
+		{ { slots, 1ull << 60, 0 }, 1, 0, 1, "sizes of a device" },
+		{ { slots, 1000, 0 }, 1, 2, 1, "2 are held, 1 are left" },
+	};
+	struct bed *b = *state;
+	struct tr_trace t;
+	struct tr_err err;
+
+	for (size_t i = 0; i < TR_ARRAY_LEN(bad); i++) {
+		write_vram(b, &bad[i].v, bad[i].n_block, bad[i].n_held, bad[i].n_left);
+		assert_int_equal(read_it(b, &t, &err), TR_E_FORMAT);
+		assert_err_has(&err, bad[i].says);
+		tr_trace_fini(&b->expected);
+	}
+}
+
 static void an_id_takes_a_few_bytes(void **state)
 {
 	struct bed *b = *state;
@@ -491,6 +566,10 @@ int main(void)
 			what_is_written_of_few_experts_is_read, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			what_the_run_knew_of_its_units_is_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			what_a_device_had_and_what_was_late_is_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_device_that_makes_no_sense_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			units_that_make_no_sense_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_id_takes_a_few_bytes, setup, teardown),

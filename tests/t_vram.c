@@ -56,6 +56,7 @@ static void open_vram(struct bed *b, const char *policy, uint64_t bytes, uint64_
 	b->cfg.takes = b->takes;
 	b->cfg.policy = policy;
 	b->cfg.token_bytes = token_bytes;
+	b->cfg.all_in_place = true;
 	if (tr_vram_new(&b->vram, &b->cfg, &err))
 		fail_msg("%s: %s", policy, err.msg);
 }
@@ -66,9 +67,9 @@ static void check(struct bed *b)
 		fail_msg("%s", err.msg);
 }
 
-static bool source(void *ctx, uint32_t id)
+static enum tr_vram_source source(void *ctx, uint32_t id)
 {
-	return ((struct bed *)ctx)->has_source[id];
+	return ((struct bed *)ctx)->has_source[id] ? TR_VRAM_IN_PLACE : TR_VRAM_NO_SOURCE;
 }
 
 /* One token that uses ids, and what it has copied; they are on their way. */

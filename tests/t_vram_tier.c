@@ -13,12 +13,13 @@ static bool takes[N_LAYER] = { true, true };
 static struct tr_vram_plan plan;
 static struct tr_gpu *gpu;
 static struct tr_vram_tier *tier_;
+static struct tr_vram_late late; /* as the last token ended */
 static struct tr_err err;
 
 /* A DRAM cache of n_slot, and VRAM for n_vram units of both layers. */
 static void open_all(struct bed *b, const char *device, uint32_t n_slot, uint32_t n_vram)
 {
-	struct tr_vram_tier_cfg cfg = { .n_dram_slot = n_slot };
+	struct tr_vram_tier_cfg cfg = { 0 };
 
 	for (uint32_t l = 0; l < N_LAYER; l++) {
 		layers[l] = (struct tr_moe_layer){ .layer = 1 + l, .first_unit = l * N_EXPERT };
@@ -38,7 +39,7 @@ static void open_all(struct bed *b, const char *device, uint32_t n_slot, uint32_
 		fail_msg("%s", err.msg);
 	cfg.gpu = gpu;
 	cfg.vram = (struct tr_vram_cfg){ .catalog = &b->catalog, .plan = &plan, .takes = takes,
-		.policy = "lru", .token_bytes = 1 << 20, .hot = b->cfg.hot, .n_hot = b->cfg.n_hot };
+		.policy = "lru", .token_bytes = 1 << 20, .n_dram_slot = n_slot, .hot = b->cfg.hot, .n_hot = b->cfg.n_hot };
 	if (tr_vram_tier_open(&tier_, &cfg, &err))
 		fail_msg("%s", err.msg);
 }
@@ -69,7 +70,7 @@ static int token(struct bed *b, const uint32_t *ids, size_t n)
 			below[n_below++] = ids[i];
 	use(b, below, n_below, 0);
 	tr_cache_tick(b->cache);
-	return tr_vram_tier_tick(tier_, &err);
+	return tr_vram_tier_tick(tier_, &late, &err);
 }
 
 static void tokens(struct bed *b, unsigned n, const uint32_t *ids, size_t n_id)

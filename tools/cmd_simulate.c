@@ -54,8 +54,8 @@ static struct tr_simulate_row *add_row(struct tr_simulate_rows *rows)
 static int replay_size(struct simulation *s, const struct tr_trace *trace, const char *path,
 	struct tr_replay_opts *opts)
 {
-	uint64_t optimum;
-	int rc = tr_replay_optimum(trace, opts, &optimum, &s->err);
+	uint64_t optimum = 0;
+	int rc = opts->vram ? 0 : tr_replay_optimum(trace, opts, &optimum, &s->err);
 
 	for (size_t p = 0; !rc && p < s->args.policies.n; p++) {
 		struct tr_simulate_row *row = add_row(&s->rows);
@@ -87,7 +87,9 @@ static bool wants_scores(const char *spec)
 static int replay_trace(struct simulation *s, const char *path)
 {
 	struct tr_replay_opts opts = { .per_layer = s->args.per_layer,
-		.predictor = s->args.predictor };
+		.predictor = s->args.predictor,
+		.vram = s->args.vram,
+		.vram_policy = s->args.vram_policy };
 	struct tr_trace_info info;
 	struct tr_trace *trace;
 	int rc = tr_trace_open(&trace, path, s->args.n_expert, &s->err);
@@ -142,6 +144,7 @@ static int run(int argc, char **argv)
 	s.rows.n_trace = s.args.traces.n;
 	s.rows.n_policy = s.args.policies.n;
 	s.rows.predicted = s.args.predictor;
+	s.rows.vram = s.args.vram;
 	for (size_t i = 0; !rc && i < s.args.traces.n; i++)
 		rc = replay_trace(&s, s.args.traces.item[i]);
 	rc = rc ? tr_tool_fail(&s.err) : print(&s);

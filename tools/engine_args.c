@@ -29,6 +29,7 @@ enum {
 	KEY_PROFILE,
 	KEY_PROMOTE,
 	KEY_THROTTLE,
+	KEY_MACHINE,
 };
 
 static const struct argp_option options[] = {
@@ -56,6 +57,10 @@ static const struct argp_option options[] = {
 		"what computes beside the CPU: a GPU, or threads that stand in for one (default none)", 2 },
 	{ "device-fetch", KEY_DEVICE_FETCH, "auto|on|off", 0,
 		"copy experts to the device for one layer of a prefill; auto: where that pays (default auto)",
+		2 },
+	{ "machine", KEY_MACHINE, "FILE|NAME", 0,
+		"profile of the machine (`tierra tune --measure`) whose figures say what pays to be fetched; what it "
+		"lacks is measured",
 		2 },
 	{ "device-lost", KEY_DEVICE_LOST, "stop|continue", 0,
 		"when the device fails: end the run, its text kept, or go on by CPU (default stop)", 2 },
@@ -197,6 +202,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_DEVICE_LOST:
 		o->device_lost = choice(state, "--device-lost", arg, "stop continue");
+		break;
+	case KEY_MACHINE:
+		o->machine = arg;
 		break;
 	case KEY_VRAM:
 		o->vram = arg;

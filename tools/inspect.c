@@ -1,5 +1,6 @@
 /* inspect.c - gathers what the library says about a model, and prints it as tables. */
 #include "tools/inspect.h"
+#include "tools/report.h"
 #include "tools/table.h"
 
 #include <inttypes.h>
@@ -240,6 +241,9 @@ static void print_device(const struct tr_plan *p, FILE *out)
 	snprintf(scratch, sizeof(scratch), "  scratch, %" PRIu32 " tokens", p->n_batch);
 	print_size(out, scratch, p->vram_scratch_bytes);
 	print_size(out, "  expert slots", slots);
+	fputs("  experts fetched for a prompt: ", out);
+	tr_report_print_fetch(&p->fetch, out);
+	fputc('\n', out);
 }
 
 void tr_inspect_print_plan(const struct tr_inspect *in, FILE *out)

@@ -102,7 +102,7 @@ static json_t *json_device(const struct tr_plan *p)
 {
 	if (!p->device[0])
 		return json_null();
-	return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b, s:I, s:I}",
+	return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b, s:I, s:I, s:o}",
 		"name", text(p->device), "bytes", (json_int_t)p->device_bytes, "free_bytes",
 		(json_int_t)p->device_free_bytes, "vram_bytes", (json_int_t)p->vram_bytes,
 		"scratch_bytes", (json_int_t)p->vram_scratch_bytes, "slot_bytes",
@@ -111,7 +111,8 @@ static json_t *json_device(const struct tr_plan *p)
 		"weight_bytes", (json_int_t)p->vram_weight_bytes, "kv_bytes",
 		(json_int_t)p->vram_kv_bytes, "n_layer", (int)p->n_vram_layer, "n_ffn",
 		(int)p->n_vram_ffn, "head", (int)p->vram_head, "all_layers_bytes",
-		(json_int_t)p->vram_layer_bytes, "freed_bytes", (json_int_t)p->freed_bytes);
+		(json_int_t)p->vram_layer_bytes, "freed_bytes", (json_int_t)p->freed_bytes, "fetch_costs",
+		tr_report_json_fetch(&p->fetch));
 }
 
 static json_t *json_plan(const struct tr_plan *p)

@@ -109,19 +109,28 @@ static json_t *json_engine(const struct tr_stats *s)
 		"promote_ms", (double)s->promote_ns / 1e6);
 }
 
+json_t *tr_report_json_fetch(const struct tr_fetch_costs *f)
+{
+	return json_pack("{s:b, s:I, s:f, s:f, s:f, s:s}", "known", (int)f->known,
+		"pays_from_tokens", (json_int_t)f->pays_from, "link_bytes_per_s",
+		f->link_bytes_per_s, "device_bytes_per_s", f->device_bytes_per_s,
+		"cpu_bytes_per_s", f->cpu_bytes_per_s, "source", f->source);
+}
+
 static json_t *json_device(const struct tr_stats *s)
 {
 	const struct tr_vram_stats *v = &s->vram;
 
 	if (!s->device[0])
 		return json_null();
-	return json_pack("{s:o, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
+	return json_pack("{s:o, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "name",
 		tr_json_text(s->device, strlen(s->device)), "lost", (int)s->device_lost,
 		"warm_experts", (json_int_t)v->warm_units, "warm_bytes", (json_int_t)v->warm_bytes,
 		"copies", (json_int_t)v->copied_units, "copied_bytes", (json_int_t)v->copied_bytes,
 		"late_copies", (json_int_t)v->late, "evictions", (json_int_t)v->evictions,
 		"fetched", (json_int_t)v->fetched_units, "fetched_bytes",
-		(json_int_t)v->fetched_bytes, "fetch_pays_from_tokens", (json_int_t)v->break_even);
+		(json_int_t)v->fetched_bytes, "fetch_pays_from_tokens",
+		(json_int_t)v->fetch.pays_from, "fetch_costs", tr_report_json_fetch(&v->fetch));
 }
 
 static json_t *json_prefetch(const struct tr_prefetch_stats *p)
@@ -339,6 +348,30 @@ static void print_nodes(FILE *out, const struct tr_stats *s)
 		fputc('\n', out);
 }
 
+void tr_report_print_fetch(const struct tr_fetch_costs *f, FILE *out)
+{
+	const struct {
+		const char *name;
+		double bytes_per_s;
+	} rates[] = { { "link", f->link_bytes_per_s }, { "device", f->device_bytes_per_s },
+		{ "CPU", f->cpu_bytes_per_s } };
+	char text[32];
+
+	if (!f->known)
+		fprintf(out, "when one pays is measured as a run begins");
+	else if (!f->pays_from)
+		fprintf(out, "none ever pays");
+	else
+		fprintf(out, "one pays from %" PRIu64 " tokens on", f->pays_from);
+	for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++)
+		if (rates[i].bytes_per_s > 0)
+			fprintf(out, ", %s %s/s", rates[i].name,
+				tr_table_bytes((uint64_t)rates[i].bytes_per_s, text, sizeof(text)));
+	if (f->source[0])
+		fprintf(out, !strcmp(f->source, "both") ? " (machine file and measured)" : " (%s)",
+			!strcmp(f->source, "machine") ? "machine file" : f->source);
+}
+
 static void print_device(FILE *out, const struct tr_stats *s)
 {
 	const struct tr_vram_stats *v = &s->vram;
@@ -348,13 +381,11 @@ static void print_device(FILE *out, const struct tr_stats *s)
 	fprintf(out, "%-8s %s, %" PRIu64 " experts warm at the start, %" PRIu64 " copied (%" PRIu64
 		" late), %" PRIu64 " evictions%s\n", "device", s->device, v->warm_units,
 		v->copied_units, v->late, v->evictions, s->device_lost ? "; lost" : "");
-	if (v->fetched_units || v->break_even)
-		fprintf(out, "%-8s %" PRIu64 " experts for a layer of the prefill", "fetch",
-			v->fetched_units);
-	if (v->break_even)
-		fprintf(out, "; one pays from %" PRIu64 " tokens on", v->break_even);
-	if (v->fetched_units || v->break_even)
-		fputc('\n', out);
+	if (!v->fetched_units && !v->fetch.known)
+		return;
+	fprintf(out, "%-8s %" PRIu64 " experts for a layer of the prefill; ", "fetch", v->fetched_units);
+	tr_report_print_fetch(&v->fetch, out);
+	fputc('\n', out);
 }
 
 void tr_report_print(const struct tr_report *r, FILE *out)

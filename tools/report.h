@@ -26,7 +26,7 @@ struct tr_report {
 	struct tr_stats stats;
 	bool with_shares; /* something was decoded with the DRAM cache */
 	struct tr_shares shares;
-	struct tr_roofline roofline[TR_MAX_TIER];
+	struct tr_roofline roofline[TR_MAX_ROOFLINE];
 	size_t n_roofline;
 	bool with_logprobs;
 	const struct tr_logprob *chosen; /* [n_id] */
@@ -39,6 +39,9 @@ json_t *tr_report_json(const struct tr_report *r);
 
 /* Adds timings, engine, prefetch, predictor, shares and roofline to an object. */
 void tr_report_json_run(const struct tr_report *r, json_t *to);
+json_t *tr_report_json_fetch(const struct tr_fetch_costs *costs);
+/* "link 12.0 GiB/s, device ..." Nothing where nothing is known. */
+void tr_report_print_fetch(const struct tr_fetch_costs *costs, FILE *out);
 json_t *tr_report_json_tier(const struct tr_tier_stats *t);
 /* From such an object, what tr_report_print_quality shows. */
 void tr_report_read_run(const json_t *from, struct tr_report *r);

@@ -87,7 +87,7 @@ void tr_report_read_run(const json_t *from, struct tr_report *r)
 	read_predictor(json_object_get(from, "predictor"), &r->stats.predictor);
 	r->with_shares = json_is_object(shares);
 	read_shares(shares, &r->shares);
-	while (r->n_roofline < json_array_size(roofline) && r->n_roofline < TR_MAX_TIER) {
+	while (r->n_roofline < json_array_size(roofline) && r->n_roofline < TR_MAX_ROOFLINE) {
 		read_roofline(json_array_get(roofline, r->n_roofline),
 			&r->roofline[r->n_roofline]);
 		r->n_roofline++;

@@ -22,6 +22,8 @@ struct tr_simulate_args {
 	struct tr_list policies;
 	struct tr_list caches;
 	const char *predictor; /* NULL: none */
+	const char *vram;	 /* NULL: none */
+	const char *vram_policy; /* NULL: the default */
 	const char *warm; /* "100" tokens or "33%"; NULL: none */
 	unsigned n_expert;
 	bool per_layer;
@@ -53,6 +55,7 @@ struct tr_simulate_rows {
 	size_t n_trace;
 	size_t n_policy;
 	bool predicted; /* with a predictor */
+	const char *vram; /* NULL: without a device; share and optimum are of one cache, so there are none */
 };
 
 /* hits / requests, hits / optimum; a negative number when there is nothing to divide by. */

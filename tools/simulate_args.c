@@ -15,6 +15,8 @@ enum {
 	KEY_PER_LAYER,
 	KEY_EXPERTS,
 	KEY_CURVE,
+	KEY_VRAM,
+	KEY_VRAM_POLICY,
 	KEY_JSON,
 	KEY_CSV,
 };
@@ -26,6 +28,12 @@ static const struct argp_option options[] = {
 		"10% of all experts, 800 experts, or 96G (default 5%,10%,25%,50%)", 1 },
 	{ "predictor", KEY_PREDICTOR, "NAME[,OPTION=VALUE]", 0,
 		"foresees which experts are used soon, for policies that listen (default none)", 1 },
+	{ "vram", KEY_VRAM, "SIZE", 0,
+		"experts in the memory of a device, above the cache: 25% of all, 6G for them, or recorded: what the "
+		"recorded run had (default none)",
+		1 },
+	{ "vram-policy", KEY_VRAM_POLICY, "NAME[,OPTION=VALUE]", 0,
+		"policy of that memory (default foresight)", 1 },
 	{ "warm", KEY_WARM, "N|PCT%", 0, "tokens to replay before counting begins (default 0)", 1 },
 	{ "per-layer", KEY_PER_LAYER, 0, 0, "a cache for each layer, together of that size", 1 },
 	{ "experts", KEY_EXPERTS, "N", 0,
@@ -116,6 +124,16 @@ static void set_output(
 	a->output = output;
 }
 
+static void check_vram(const struct argp_state *state, const struct tr_simulate_args *a)
+{
+	if (a->vram_policy && !a->vram)
+		argp_error(state, "--vram-policy needs --vram");
+	if (a->vram && a->per_layer)
+		argp_error(state, "--vram and --per-layer exclude each other");
+	if (a->vram && a->curve)
+		argp_error(state, "--vram and --curve exclude each other");
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct tr_simulate_args *a = state->input;
@@ -129,6 +147,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_PREDICTOR:
 		a->predictor = arg;
+		break;
+	case KEY_VRAM:
+		a->vram = arg;
+		break;
+	case KEY_VRAM_POLICY:
+		a->vram_policy = arg;
 		break;
 	case KEY_WARM:
 		a->warm = arg;
@@ -154,6 +178,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!a->traces.n)
 			argp_error(state, "no trace given");
+		check_vram(state, a);
 		add_defaults(a);
 		break;
 	default:

@@ -34,15 +34,30 @@ static void add_predictor(struct tr_table *t, const struct tr_predictor_stats *p
 	tr_table_add(t, "%.4f", p->brier);
 }
 
+static void add_vram(struct tr_table *t, const struct tr_replay_vram_stats *v)
+{
+	uint64_t n = v->n_hit + v->n_miss;
+
+	tr_table_add(t, "%" PRIu64, v->capacity);
+	tr_table_add(t, "%" PRIu64, v->n_hit);
+	add_share(t, n ? (double)v->n_hit / (double)n : -1);
+	tr_table_add(t, "%" PRIu64, v->n_copied);
+}
+
 void tr_simulate_print_table(const struct tr_simulate_rows *rows, FILE *out)
 {
-	enum { N_ALWAYS = 9, N_PREDICTED = N_ALWAYS + 4 };
-	const char *head[N_PREDICTED + 1] = { "policy", ">cache", ">experts", ">requests", ">hits",
-		">hit", ">of Belady", ">read", ">evicted", ">recall@k", ">@1.5k", ">precision",
-		">Brier" };
-	size_t n_column = rows->predicted ? N_PREDICTED : N_ALWAYS;
+	static const char *const predicted[] = { ">recall@k", ">@1.5k", ">precision", ">Brier" };
+	static const char *const vram[] = { ">in vram", ">vram hits", ">vram hit", ">copied" };
+	enum { N_ALWAYS = 9, N_MORE = 4 };
+	const char *head[N_ALWAYS + 2 * N_MORE + 1] = { "policy", ">cache", ">experts", ">requests",
+		">hits", ">hit", ">of Belady", ">read", ">evicted" };
+	size_t n_column = N_ALWAYS;
 	struct tr_table t;
 
+	for (size_t i = 0; rows->vram && i < N_MORE; i++)
+		head[n_column++] = vram[i];
+	for (size_t i = 0; rows->predicted && i < N_MORE; i++)
+		head[n_column++] = predicted[i];
 	if (rows->n_trace > 1)
 		head[n_column++] = "trace";
 	tr_table_init(&t, head, n_column);
@@ -61,6 +76,8 @@ void tr_simulate_print_table(const struct tr_simulate_rows *rows, FILE *out)
 		else
 			tr_table_add(&t, "-");
 		tr_table_add(&t, "%" PRIu64, r->stats.n_evict);
+		if (rows->vram)
+			add_vram(&t, &r->stats.vram);
 		if (rows->predicted)
 			add_predictor(&t, &r->stats.predictor);
 		if (rows->n_trace > 1)
@@ -123,11 +140,19 @@ static void print_predictor(const struct tr_predictor_stats *p, FILE *out)
 		print_number(p->visits ? values[i] : -1, out);
 }
 
+static void print_vram(const struct tr_replay_vram_stats *v, FILE *out)
+{
+	fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64, v->capacity,
+		v->n_hit, v->n_miss, v->n_copied, v->n_evict);
+}
+
 void tr_simulate_print_csv(const struct tr_simulate_rows *rows, FILE *out)
 {
 	fputs("trace,policy,cache,capacity_experts,requests,hits,hit_rate,share_of_belady,"
 	      "belady_hits,bytes,evictions",
 		out);
+	if (rows->vram)
+		fputs(",vram_experts,vram_hits,vram_misses,vram_copies,vram_evictions", out);
 	fputs(rows->predicted ? ",predictor,recall,recall_wide,precision,brier\n" : "\n", out);
 	for (size_t i = 0; i < rows->n; i++) {
 		const struct tr_simulate_row *r = &rows->row[i];
@@ -143,6 +168,8 @@ void tr_simulate_print_csv(const struct tr_simulate_rows *rows, FILE *out)
 		print_number(tr_simulate_share(r), out);
 		fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64, r->optimum, r->stats.bytes,
 			r->stats.n_evict);
+		if (rows->vram)
+			print_vram(&r->stats.vram, out);
 		if (rows->predicted)
 			print_predictor(&r->stats.predictor, out);
 		fputc('\n', out);
@@ -166,6 +193,26 @@ static json_t *predictor_json(const struct tr_predictor_stats *p)
 		"precision", p->precision, "brier", p->brier);
 }
 
+static json_t *vram_json(const struct tr_replay_vram_stats *v)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "capacity_experts",
+		(json_int_t)v->capacity, "capacity_bytes", (json_int_t)v->capacity_bytes, "hits",
+		(json_int_t)v->n_hit, "misses", (json_int_t)v->n_miss, "bytes", (json_int_t)v->bytes,
+		"warm_experts", (json_int_t)v->n_warm, "copies", (json_int_t)v->n_copied,
+		"copied_bytes", (json_int_t)v->copied_bytes, "late_copies", (json_int_t)v->n_late,
+		"evictions", (json_int_t)v->n_evict);
+}
+
+/* What each tier served. */
+static void set_tiers(json_t *row, const struct tr_replay_stats *s)
+{
+	json_object_set_new(row, "hit_bytes", json_integer((json_int_t)s->hit_bytes));
+	json_object_set_new(row, "pmem_hits", json_integer((json_int_t)s->n_pmem));
+	json_object_set_new(row, "pmem_bytes", json_integer((json_int_t)s->pmem_bytes));
+	json_object_set_new(row, "loads", json_integer((json_int_t)s->n_load));
+	json_object_set_new(row, "load_bytes", json_integer((json_int_t)s->load_bytes));
+}
+
 json_t *tr_simulate_json(const struct tr_simulate_rows *rows)
 {
 	json_t *results = json_array();
@@ -186,6 +233,10 @@ json_t *tr_simulate_json(const struct tr_simulate_rows *rows)
 				(json_int_t)r->stats.n_evict, "promotions",
 				(json_int_t)r->stats.n_promoted, "seconds",
 				(double)r->stats.ns / 1e9);
+		if (row)
+			set_tiers(row, &r->stats);
+		if (row && rows->vram)
+			json_object_set_new(row, "vram", vram_json(&r->stats.vram));
 		if (row && rows->predicted)
 			json_object_set_new(row, "predictor", predictor_json(&r->stats.predictor));
 		json_array_append_new(results, row);

@@ -21,7 +21,18 @@ static const char *const kind_names[TR_N_SPAN_KIND] = {
 	[TR_SPAN_COPY] = "copy",
 	[TR_SPAN_OTHER] = "other",
 	[TR_SPAN_READ] = "read",
+	[TR_SPAN_DEVICE_IDS] = "device_ids",
+	[TR_SPAN_DEVICE_OUTPUTS] = "device_outputs",
+	[TR_SPAN_DEVICE_LAYER] = "device_layer",
+	[TR_SPAN_DEVICE_EXPERTS] = "device_experts",
+	[TR_SPAN_DEVICE_COPY] = "device_copy",
 };
+
+/* Not beside others. */
+static bool is_stretch(size_t kind)
+{
+	return kind < TR_SPAN_READ || kind == TR_SPAN_DEVICE_IDS || kind == TR_SPAN_DEVICE_OUTPUTS;
+}
 
 /* --- over time -------------------------------------------------------------------------------- */
 
@@ -54,7 +65,7 @@ static json_t *seconds_json(const struct tr_history *h)
 	for (size_t i = 0; i < h->n_point; i++)
 		n_token += (double)h->point[i].n_token;
 	for (size_t k = 0; k < TR_N_SPAN_KIND; k++)
-		if (k != TR_SPAN_READ)
+		if (is_stretch(k))
 			json_object_set_new(seconds, kind_names[k],
 				json_real((double)h->kind_ns[k] * 1e-9 / n_token));
 	return seconds;

@@ -8,7 +8,8 @@
 #include <string.h>
 
 const char *const tr_lane_names[TR_N_LANE] = { "rest", "attention", "other_weights", "experts_dram",
-	"experts_pmem", "experts_disk", "disk_wait", "cache", "predictor" };
+	"experts_pmem", "experts_disk", "disk_wait", "cache", "predictor",
+	"device_wait" };
 const char *const tr_phase_names[TR_N_LIVE_PHASE] = { "load", "prefill", "decode" };
 
 /* Statuses that are kept are at least so far apart, so that the ring spans the window. */

@@ -302,6 +302,7 @@ static const struct {
 	{ TR_LANE_WAIT, "disk wait", TR_STYLE_POOR },
 	{ TR_LANE_CACHE, "cache", TR_STYLE_ACCENT },
 	{ TR_LANE_AHEAD, "predictor", TR_STYLE_ACCENT },
+	{ TR_LANE_DEVICE, "device wait", TR_STYLE_FAIR },
 	{ TR_LANE_REST, "between tokens", TR_STYLE_ACCENT },
 };
 
@@ -309,11 +310,21 @@ static const struct {
 #define LANE_LABEL 15
 #define LANE_SHARE 7
 
+static bool has_tier(const struct tr_stats *s, const char *kind)
+{
+	for (size_t i = 0; i < s->n_tier; i++)
+		if (!strncmp(s->tier[i].name, kind, strlen(kind)))
+			return true;
+	return false;
+}
+
 /* A lane that has no part in this run is no row. */
 static bool has_lane(const struct tr_top_view *v, enum tr_lane lane)
 {
 	if (lane == TR_LANE_PMEM)
-		return v->n->stats.n_tier > 2;
+		return has_tier(&v->n->stats, "pmem:");
+	if (lane == TR_LANE_DEVICE)
+		return v->n->lane_ns[TR_LANE_DEVICE] > 0;
 	if (lane == TR_LANE_AHEAD)
 		return v->n->lane_ns[TR_LANE_AHEAD] > 0;
 	return true;

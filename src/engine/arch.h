@@ -26,8 +26,7 @@ struct tr_arch_info {
 
 struct tr_foresee;
 struct tr_expert_counter;
-struct tr_live_pub;
-struct tr_timeline;
+struct tr_laps;
 
 /* What a forward pass works on; one per session. */
 struct tr_run {
@@ -38,7 +37,7 @@ struct tr_run {
 	const struct tr_catalog *catalog;
 	struct tr_trace_writer *trace; /* NULL: nothing is recorded */
 	struct tr_expert_counter *counter; /* NULL when the model has no routed experts */
-	struct tr_timeline *timeline; /* told what each stretch of a pass was; NULL: nobody */
+	const struct tr_laps *laps; /* told what each stretch of a pass was; NULL: nobody */
 	uint32_t n_tok_max;	  /* tokens a call, at most */
 	uint32_t n_routed;	  /* n_used of the catalogue */
 	uint32_t *routing_ids;	  /* [n_layer][n_routed] of the last token */
@@ -46,7 +45,6 @@ struct tr_run {
 	float *logits;		  /* [n_vocab] of the last token, aligned */
 	void *scratch;		  /* of the architecture */
 	struct tr_foresee *foresee; /* told of every layer of a single token; NULL: nobody */
-	struct tr_live_pub *live;   /* told what the time goes to; NULL: nobody */
 	void *gpu_model;	    /* of the architecture, for all sessions; NULL: the CPU runs all */
 	struct tr_gpu_kv *gpu_kv;   /* rows of layers that attend on the device; NULL: none do */
 };

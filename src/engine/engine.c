@@ -100,6 +100,14 @@ static bool is_all_in_place(const struct tr_setup *s)
 	return true;
 }
 
+static void tell_sent(void *engine, uint32_t id, uint64_t begin_ns, uint64_t end_ns)
+{
+	const struct tr_engine *e = engine;
+	const struct tr_unit *u = &e->setup.catalog->units[id];
+
+	tr_laps_beside(&e->laps, TR_SPAN_DEVICE_COPY, u->layer, u->expert, begin_ns, end_ns);
+}
+
 static int open_vram(struct tr_engine *e, struct tr_err *err)
 {
 	struct tr_setup *s = &e->setup;
@@ -114,9 +122,11 @@ static int open_vram(struct tr_engine *e, struct tr_err *err)
 			.hot = s->hot,
 			.n_hot = s->n_hot,
 			.token_bytes = s->vram_token_bytes,
+			.n_dram_slot = (uint32_t)s->plan.tier[0].n_unit,
+			.all_in_place = is_all_in_place(s),
 		},
-		.n_dram_slot = (uint32_t)s->plan.tier[0].n_unit,
-		.all_in_place = is_all_in_place(s),
+		.sent = tell_sent,
+		.sent_ctx = e,
 	};
 	struct tr_gpu_experts_cfg experts = { s->catalog, s->vram_takes, s->info.n_embd,
 		e->opts.n_batch };
@@ -235,6 +245,24 @@ static int trace_units(struct tr_engine *e, struct tr_err *err)
 	return 0;
 }
 
+/* What it must know of the device. */
+static int trace_vram(struct tr_engine *e, struct tr_err *err)
+{
+	const struct tr_setup *s = &e->setup;
+	struct tr_trace_vram vram = { tr_calloc(s->catalog->n_moe_layer, sizeof(*vram.slot_bytes)),
+		s->vram.room_bytes, s->vram_token_bytes };
+	uint64_t off[TR_N_PART];
+
+	if (!vram.slot_bytes)
+		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
+	for (size_t i = 0; i < s->catalog->n_moe_layer; i++)
+		if (s->vram_takes[i])
+			vram.slot_bytes[i] = tr_vram_layout(&s->catalog->moe_layers[i], off);
+	tr_trace_write_vram(e->trace, &vram);
+	free(vram.slot_bytes);
+	return 0;
+}
+
 struct tr_trace_head tr_engine_trace_head(const struct tr_engine *e)
 {
 	const struct tr_catalog *c = e->setup.catalog;
@@ -263,6 +291,8 @@ static int open_guests(struct tr_engine *e, struct tr_err *err)
 		.tier = e->vram,
 		.slot_bytes = s->guest_bytes,
 		.n_slot = s->n_guest,
+		.costs = s->fetch_costs,
+		.has = s->fetch_has,
 		.always = e->opts.device_fetch && !strcmp(e->opts.device_fetch, "on") };
 	int rc;
 
@@ -288,6 +318,8 @@ static int open_trace(struct tr_engine *e, const char *path, struct tr_err *err)
 		return tr_err_set(err, TR_E_NOMEM, "engine: out of memory");
 	rc = tr_trace_writer_open(&e->trace, path, &head, err);
 	free(head.layers);
+	if (!rc && e->vram)
+		rc = trace_vram(e, err);
 	return rc ? rc : trace_units(e, err);
 }
 
@@ -327,7 +359,7 @@ static int open_counter(struct tr_engine *e, struct tr_err *err)
 	tr_model_fingerprint(e->setup.model, shape.fingerprint);
 	rc = tr_expert_counter_new(&e->counter, &shape, c, e->setup.n_promote > 0, err);
 	if (!rc && e->opts.timeline)
-		rc = tr_timeline_new(&e->timeline, shape.n_tier, &tr_clock_real, err);
+		rc = tr_timeline_new(&e->timeline, shape.n_tier, err);
 	return rc;
 }
 
@@ -497,6 +529,7 @@ int tr_engine_open(struct tr_engine **out, const struct tr_engine_opts *opts, st
 	tr_io_stats(e->io, &e->io_loaded);
 	tr_io_throttle(e->io, e->throttle.tier[e->setup.plan.n_tier - 1].bytes_per_s);
 	warn_of_settings(e);
+	e->laps = (struct tr_laps){ &tr_clock_real, e->timeline, e->live };
 	e->load_ns = tr_now_ns(&tr_clock_real) - start;
 	tr_live_ready(e->live);
 	*out = e;

@@ -8,6 +8,7 @@
 #include "engine/copy.h"
 #include "engine/expert_stats.h"
 #include "engine/foresee.h"
+#include "engine/laps.h"
 #include "engine/live.h"
 #include "engine/moe.h"
 #include "engine/plan.h"
@@ -44,6 +45,7 @@ struct tr_engine {
 	struct tr_expert_counter *counter; /* NULL when the model has no routed experts */
 	struct tr_timeline *timeline; /* NULL without opts.timeline, or routed experts */
 	struct tr_live_pub *live;	   /* NULL: nobody may watch */
+	struct tr_laps laps;		   /* for both */
 	tr_progress_fn *progress;	   /* of the caller, while opts has that of live */
 	void *progress_ctx;
 	struct tr_io_stats io_loaded; /* when the engine was open */

@@ -123,3 +123,9 @@ void tr_expert_counter_computed(struct tr_expert_counter *c, const struct tr_han
 	for (size_t t = 0; t < TR_MAX_TIER; t++)
 		c->lane[t].busy_ns += in_work[t] ? ns : 0;
 }
+
+void tr_expert_counter_vram_computed(struct tr_expert_counter *c, uint64_t bytes, uint64_t ns)
+{
+	c->lane[c->vram_tier].bytes += bytes;
+	c->lane[c->vram_tier].busy_ns += ns;
+}

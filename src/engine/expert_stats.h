@@ -44,6 +44,9 @@ void tr_expert_counter_in_vram(struct tr_expert_counter *c, uint32_t unit, bool 
 void tr_expert_counter_computed(struct tr_expert_counter *c, const struct tr_handle *handles,
 	const uint32_t *ready, size_t n, uint64_t ns);
 
+/* The same of so many bytes of experts in VRAM. */
+void tr_expert_counter_vram_computed(struct tr_expert_counter *c, uint64_t bytes, uint64_t ns);
+
 /* --- usage.c ---------------------------------------------------------------------------------- */
 
 /* One expert was used by decoded token number token (from 1), last by last (0: never). */

@@ -315,3 +315,9 @@ int tr_gpu_experts_finish(struct tr_gpu_experts *x, struct tr_err *err)
 {
 	return tr_event_sync(x->done, err);
 }
+
+size_t tr_gpu_experts_scratch(const struct tr_gpu_experts *x, void **at)
+{
+	*at = tr_buffer_at(x->y, 0);
+	return x->size.window * x->size.y_stride * sizeof(float);
+}

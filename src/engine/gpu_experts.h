@@ -35,6 +35,9 @@ int tr_gpu_experts_new(struct tr_gpu_experts **x, struct tr_gpu *gpu,
 	const struct tr_gpu_experts_cfg *cfg, struct tr_err *err);
 void tr_gpu_experts_free(struct tr_gpu_experts *x);
 
+/* Memory of the device that holds nothing between a finish and the next begin. Returns its bytes. */
+size_t tr_gpu_experts_scratch(const struct tr_gpu_experts *x, void **at);
+
 struct tr_gpu_work {
 	const struct tr_moe_layer *layer;
 	/* Rows of floats on the device, tr_ops_stride(n_embd) apart; or NULL. */

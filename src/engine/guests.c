@@ -10,7 +10,7 @@ struct tr_guests {
 	struct tr_guests_cfg cfg;
 	struct tr_buffer *slots;
 	struct tr_lane_costs costs;
-	bool is_measured;
+	unsigned has; /* TR_LANE_HAS_* */
 	struct tr_lane_unit *units; /* [n_expert] scratch */
 	uint32_t *ids;		    /* the same: their units */
 	struct tr_handle handles[TR_MAX_GUEST]; /* of the set in work */
@@ -27,6 +27,8 @@ int tr_guests_new(struct tr_guests **out, const struct tr_guests_cfg *cfg, struc
 		return tr_err_set(err, TR_E_NOMEM, "experts to fetch: out of memory");
 	tr_assert(cfg->n_slot <= TR_MAX_GUEST);
 	g->cfg = *cfg;
+	g->costs = cfg->costs;
+	g->has = cfg->has;
 	g->units = tr_calloc(cfg->catalog->n_expert, sizeof(*g->units));
 	g->ids = tr_calloc(cfg->catalog->n_expert, sizeof(*g->ids));
 	if (!g->units || !g->ids)
@@ -109,7 +111,7 @@ void tr_guests_pick(struct tr_guests *g, const struct tr_moe_layer *layer, const
 
 	g->n = 0;
 	if (g->cfg.gpu->is_lost || !g->cfg.takes[layer - c->moe_layers] ||
-		(!g->is_measured && !g->cfg.always))
+		(g->has != TR_LANE_HAS_ALL && !g->cfg.always))
 		return;
 	for (uint32_t e = 0; e < c->n_expert; e++) {
 		if (!n_tok_of[e])
@@ -190,8 +192,7 @@ void tr_guests_release(struct tr_guests *g)
 void tr_guests_stats(const struct tr_guests *g, struct tr_guests_stats *out)
 {
 	*out = (struct tr_guests_stats){ .n_fetched = g->n_fetched, .fetched_bytes = g->fetched_bytes };
-	if (g->is_measured)
-		out->break_even = tr_lanes_break_even(&g->costs, g->cfg.catalog->unit_bytes_max, 0);
+	out->costs = tr_lane_costs_tell(&g->costs, g->has, g->cfg.has, g->cfg.catalog->unit_bytes_max);
 }
 
 /* --- what things cost ------------------------------------------------------------------------- */
@@ -315,29 +316,60 @@ static int link_time(const struct measuring *m, uint64_t bytes, double *s, struc
 	return rc;
 }
 
-static int measure(struct measuring *m, struct tr_err *err)
+static bool lacks(const struct measuring *m, unsigned what)
 {
-	struct tr_lane_costs *c = &m->g->costs;
-	double link, one, many, bytes = (double)m->bytes, first, more;
-	int rc = link_time(m, m->bytes, &link, err);
+	return what & ~m->g->has;
+}
 
-	if (!rc)
-		rc = device_time(m, 1, &one, err);
+static int measure_device(struct measuring *m, struct tr_err *err)
+{
+	struct tr_lane_cost *c = &m->g->costs.device;
+	double one, many;
+	int rc = device_time(m, 1, &one, err);
+
 	if (!rc)
 		rc = device_time(m, m->n_many, &many, err);
 	if (rc)
 		return rc;
-	first = cpu_time(m, 1);
-	more = TR_MAX(cpu_time(m, m->n_many) - first, 0.0) / (m->n_many - 1);
-	for (size_t t = 0; t < TR_MAX_TIER; t++)
-		c->cpu[t] = (struct tr_lane_cost){ first, more };
-	for (size_t t = 1; t < TR_MAX_TIER; t++)
-		c->cpu[t].first *= TR_SPEED_DRAM.bytes_per_s / TR_SPEED_PMEM.bytes_per_s;
-	c->link = link / bytes;
-	c->device.first = one / bytes;
-	c->device.more = TR_MAX(many - one, 0.0) / bytes / (m->n_many - 1);
-	m->g->is_measured = true;
+	if (lacks(m, TR_LANE_HAS_DEVICE))
+		c->first = one / (double)m->bytes;
+	if (lacks(m, TR_LANE_HAS_DEVICE_MORE))
+		c->more = TR_MAX(many - one, 0.0) / (double)m->bytes / (m->n_many - 1);
 	return 0;
+}
+
+static void measure_cpu(struct measuring *m)
+{
+	double first = cpu_time(m, 1);
+	double more = TR_MAX(cpu_time(m, m->n_many) - first, 0.0) / (m->n_many - 1);
+
+	for (size_t t = 0; t < TR_MAX_TIER; t++) {
+		struct tr_lane_cost *c = &m->g->costs.cpu[t];
+
+		if (lacks(m, TR_LANE_HAS_CPU))
+			c->first = first * (t ? TR_SPEED_DRAM.bytes_per_s / TR_SPEED_PMEM.bytes_per_s : 1);
+		if (lacks(m, TR_LANE_HAS_CPU_MORE))
+			c->more = more;
+	}
+}
+
+/* What no machine file has said. */
+static int measure(struct measuring *m, struct tr_err *err)
+{
+	double link;
+	int rc = 0;
+
+	if (lacks(m, TR_LANE_HAS_LINK)) {
+		rc = link_time(m, m->bytes, &link, err);
+		m->g->costs.link = rc ? 0 : link / (double)m->bytes;
+	}
+	if (!rc && lacks(m, TR_LANE_HAS_DEVICE | TR_LANE_HAS_DEVICE_MORE))
+		rc = measure_device(m, err);
+	if (!rc && lacks(m, TR_LANE_HAS_CPU | TR_LANE_HAS_CPU_MORE))
+		measure_cpu(m);
+	if (!rc)
+		m->g->has = TR_LANE_HAS_ALL;
+	return rc;
 }
 
 int tr_guests_measure(struct tr_guests *g, const struct tr_ops *ops, struct tr_gpu_experts *experts,
@@ -350,7 +382,7 @@ int tr_guests_measure(struct tr_guests *g, const struct tr_ops *ops, struct tr_g
 	void *y = NULL, *at;
 	int rc;
 
-	if (g->cfg.always || !m.layer || m.n_many < 2)
+	if (g->cfg.always || g->has == TR_LANE_HAS_ALL || !m.layer || m.n_many < 2)
 		return 0;
 	for (int p = 0; p < TR_N_PART; p++) {
 		m.bytes += m.layer->rows[p] * m.layer->row_bytes[p];

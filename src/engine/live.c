@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Ten a second are more than an eye follows. One takes 2.4 us (2-core EPYC virtual machine), and a
- * change of lane 23 ns, nearly all of it the clock: 11 us a token of 60 layers. */
+/* Ten a second are more than an eye follows. One takes 2.4 us (2-core EPYC virtual machine). */
 #define EVERY_NS 100000000u
 
 /* /proc/self/status takes longer than all else together. */
@@ -19,9 +18,8 @@ struct tr_live_pub {
 	struct tr_live_cfg cfg;
 	struct tr_live_file *file;
 	struct tr_live now;
-	enum tr_lane lane;
 	bool ready;
-	uint64_t since_ns; /* of the lane */
+	uint64_t since_ns; /* no lane has had the time from there on */
 	uint64_t next_ns;  /* when to write */
 	uint64_t next_memory_ns;
 	uint64_t begin_ns; /* tr_live_begin */
@@ -123,36 +121,36 @@ void tr_live_ready(struct tr_live_pub *l)
 	write_status(l, l->since_ns);
 }
 
-/* The time since the last change of lane. */
-static uint64_t take_time(struct tr_live_pub *l)
+static uint64_t take_time(struct tr_live_pub *l, uint64_t now_ns)
 {
-	uint64_t now = tr_now_ns(l->cfg.clock), ns = now - l->since_ns;
+	uint64_t ns = now_ns - l->since_ns;
 
-	l->since_ns = now;
+	l->since_ns = now_ns;
 	return ns;
 }
 
-void tr_live_enter(struct tr_live_pub *l, enum tr_lane lane)
+static void write_if_due(struct tr_live_pub *l)
 {
-	uint64_t ns;
-
-	if (!l)
-		return;
-	ns = take_time(l);
-	l->now.lane_ns[l->lane] += ns;
-	l->lane = lane;
 	if (l->since_ns >= l->next_ns)
 		write_status(l, l->since_ns);
 }
 
-void tr_live_split(struct tr_live_pub *l, const uint64_t bytes[TR_N_LANE])
+void tr_live_lap(struct tr_live_pub *l, uint64_t now_ns, enum tr_lane lane)
+{
+	if (!l)
+		return;
+	l->now.lane_ns[lane] += take_time(l, now_ns);
+	write_if_due(l);
+}
+
+void tr_live_split(struct tr_live_pub *l, uint64_t now_ns, const uint64_t bytes[TR_N_LANE])
 {
 	uint64_t ns, all = 0, given = 0;
 	size_t last = 0;
 
 	if (!l)
 		return;
-	ns = take_time(l);
+	ns = take_time(l, now_ns);
 	for (size_t i = 0; i < TR_N_LANE; i++) {
 		all += bytes[i];
 		last = bytes[i] ? i : last;
@@ -164,6 +162,7 @@ void tr_live_split(struct tr_live_pub *l, const uint64_t bytes[TR_N_LANE])
 		given += part;
 	}
 	l->now.lane_ns[last] += ns - given;
+	write_if_due(l);
 }
 
 /* --- tokens ----------------------------------------------------------------------------------- */
@@ -183,11 +182,11 @@ void tr_live_acquired(
 	}
 }
 
-void tr_live_begin(struct tr_live_pub *l, size_t n_feed)
+void tr_live_begin(struct tr_live_pub *l, uint64_t now_ns, size_t n_feed)
 {
 	if (!l)
 		return;
-	tr_live_enter(l, TR_LANE_ALWAYS);
+	tr_live_lap(l, now_ns, TR_LANE_REST);
 	l->now.phase = n_feed > 1 ? TR_LIVE_PREFILL : TR_LIVE_DECODE;
 	l->begin_ns = l->since_ns;
 }
@@ -224,7 +223,7 @@ void tr_live_end(struct tr_live_pub *l, size_t n_tok, uint64_t n_past)
 {
 	if (!l)
 		return;
-	tr_live_enter(l, TR_LANE_REST);
+	tr_live_lap(l, tr_now_ns(l->cfg.clock), TR_LANE_CACHE);
 	l->now.n_past = n_past;
 	if (l->now.phase == TR_LIVE_DECODE) {
 		end_token(l);

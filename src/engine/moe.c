@@ -28,6 +28,7 @@
 #include "base/mem.h"
 #include "base/share.h"
 #include "engine/expert_stats.h"
+#include "engine/laps.h"
 #include "engine/live.h"
 #include "engine/throttle.h"
 #include "engine/timeline.h"
@@ -79,10 +80,9 @@ struct tr_moe {
 	const struct tr_catalog *catalog;
 	struct tr_expert_counter *counter;
 	struct tr_throttle *throttle; /* NULL: none */
-	struct tr_timeline *timeline; /* NULL: none */
+	const struct tr_laps *laps;   /* NULL: nobody wants to know */
 	uint64_t asked_ns; /* before the set was asked for; of the timeline */
 	bool all_there;	   /* then */
-	struct tr_live_pub *live;     /* NULL: nobody watches */
 	uint32_t n_embd, n_used, n_tok_max;
 	size_t ff_stride, embd_stride; /* floats */
 	size_t hidden_bytes;
@@ -93,6 +93,7 @@ struct tr_moe {
 	const float *x_there;	     /* on the device, or NULL */
 	size_t n_slot, n_group;	     /* n_group: without those in VRAM */
 	size_t n_vram;		     /* groups behind these */
+	uint64_t vram_begin_ns;	     /* they were queued; 0: nobody wants to know */
 	struct group *groups;	     /* [n_expert], ascending unit, then those in VRAM, ascending */
 	uint32_t *slot_of;	     /* pair -> slot */
 	uint32_t *token_of;	     /* slot -> token */
@@ -109,7 +110,7 @@ struct tr_moe {
 	uint32_t *ids;		     /* [n_expert] unit */
 	struct tr_handle *handles;   /* [n_expert] NONE: waits for a slot, or released */
 	bool *computed;		     /* [n_expert] */
-	bool *fetched;		     /* [n_expert] it was not there when the set was acquired */
+	bool *fetched;		     /* [n_expert] it was not there when the set was acquired; for who watches */
 	uint32_t *queue;	     /* [n_expert] groups in the order of acquisition */
 	size_t n_queued, n_released; /* of queue */
 	size_t next_waiting;	     /* no group before it waits for a slot */
@@ -285,14 +286,9 @@ void tr_moe_throttle(struct tr_moe *m, struct tr_throttle *throttle)
 	m->throttle = throttle;
 }
 
-void tr_moe_timeline(struct tr_moe *m, struct tr_timeline *timeline)
+void tr_moe_watch(struct tr_moe *m, const struct tr_laps *laps)
 {
-	m->timeline = timeline;
-}
-
-void tr_moe_watch(struct tr_moe *m, struct tr_live_pub *live)
-{
-	m->live = live;
+	m->laps = laps;
 }
 
 static bool is_guest(const struct tr_moe *m, uint32_t unit)
@@ -423,6 +419,27 @@ static void gather_inputs(struct tr_moe *m)
 
 /* --- VRAM -------------------------------------------------------------------------------------- */
 
+static bool wants_vram_time(const struct tr_moe *m)
+{
+	return (m->counter && m->x->n_tok == 1) || tr_laps_open(m->laps);
+}
+
+/* The groups in VRAM are done. */
+static void tell_vram_time(struct tr_moe *m)
+{
+	uint64_t now = tr_now_ns(&tr_clock_real), bytes = 0;
+
+	for (size_t i = 0; i < m->n_vram; i++)
+		bytes += m->catalog->units[m->groups[m->n_group + i].unit].bytes;
+	if (m->counter && m->x->n_tok == 1)
+		tr_expert_counter_vram_computed(m->counter, bytes, now - m->vram_begin_ns);
+	if (!tr_laps_open(m->laps))
+		return;
+	tr_laps_end_at(m->laps, now, TR_SPAN_DEVICE_OUTPUTS, m->layer->layer);
+	tr_laps_beside(m->laps, TR_SPAN_DEVICE_EXPERTS, m->layer->layer, (uint32_t)m->n_vram,
+		m->vram_begin_ns, now);
+}
+
 /* The groups in VRAM are queued on the device. */
 static int begin_vram(struct tr_moe *m, struct tr_err *err)
 {
@@ -450,6 +467,7 @@ static int begin_vram(struct tr_moe *m, struct tr_err *err)
 		else
 			tr_vram_tier_parts(m->device->tier, g[i].unit, m->in_vram[i].part);
 	}
+	m->vram_begin_ns = wants_vram_time(m) ? tr_now_ns(&tr_clock_real) : 0;
 	rc = m->device->guests ? tr_guests_upload(m->device->guests, err) : 0;
 	return rc ? rc : tr_gpu_experts_begin(m->device->experts, &work, err);
 }
@@ -459,11 +477,26 @@ static int finish_vram(struct tr_moe *m, struct tr_err *err)
 {
 	int rc = m->n_vram ? tr_gpu_experts_finish(m->device->experts, err) : 0;
 
+	if (!rc && m->n_vram && m->vram_begin_ns)
+		tell_vram_time(m);
 	release_guests(m);
 	return rc;
 }
 
 /* --- acquiring --------------------------------------------------------------------------------- */
+
+/* For who watches. */
+static void tell_acquired(struct tr_moe *m)
+{
+	struct tr_live_pub *live = m->laps->live;
+
+	if (!live)
+		return;
+	tr_live_acquired(live, (uint32_t)m->catalog->moe_of_layer[m->layer->layer], m->handles,
+		m->n_group);
+	for (size_t i = 0; i < m->n_group; i++)
+		m->fetched[i] = m->handles[i].state != TR_HANDLE_READY;
+}
 
 static int acquire_set(struct tr_moe *m, struct tr_err *err)
 {
@@ -474,16 +507,13 @@ static int acquire_set(struct tr_moe *m, struct tr_err *err)
 		m->computed[i] = false;
 	}
 	m->n_queued = m->n_released = m->next_waiting = 0;
-	m->asked_ns = m->timeline ? tr_timeline_now(m->timeline) : 0;
-	tr_live_enter(m->live, TR_LANE_CACHE);
+	m->asked_ns = m->laps && m->laps->timeline ? tr_timeline_now(m->laps->timeline) : 0;
 	if (!tr_cache_acquire(m->cache, m->ids, m->n_group, acquire_flags(m), m->handles) &&
 		m->n_group)
 		return tr_err_set(err, TR_E_BUSY, "layer %u: no expert slot is free",
 			m->layer->layer);
-	tr_live_acquired(m->live, (uint32_t)m->catalog->moe_of_layer[m->layer->layer], m->handles,
-		m->n_group);
-	for (i = 0; i < m->n_group; i++)
-		m->fetched[i] = m->handles[i].state != TR_HANDLE_READY;
+	if (m->laps)
+		tell_acquired(m);
 	enqueue(m, TR_HANDLE_READY);
 	m->all_there = m->n_queued == m->n_group;
 	enqueue(m, TR_HANDLE_FAILED);
@@ -540,7 +570,6 @@ int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const floa
 	}
 	count_set(m);
 	tr_moe_expect(m, (uint32_t)m->catalog->moe_of_layer[layer] + 1, x->n_tok);
-	tr_live_enter(m->live, TR_LANE_ALWAYS);
 	gather_inputs(m);
 	return 0;
 }
@@ -759,42 +788,40 @@ static void hold_back(struct tr_moe *m, uint64_t start)
 	tr_throttle_wait(m->throttle, start, bytes);
 }
 
-/* What is ready has been multiplied. What arrived after the set was asked for has come from disk. */
-static void note_experts(struct tr_moe *m)
+/* It arrived after the set was asked for, so it has come from disk: told with its own times. */
+static bool tell_read(struct tr_moe *m, const struct tr_handle *h)
 {
-	uint32_t n[TR_MAX_TIER] = { 0 }, n_read = 0, layer = m->layer->layer;
 	uint64_t begin, end;
 
-	for (size_t i = 0; i < m->n_ready; i++) {
-		const struct tr_handle *h = &m->handles[m->ready[i]];
-		bool was_read = !m->all_there && !h->tier &&
-			tr_cache_read_time(m->cache, h, &begin, &end) &&
-			tr_timeline_read(m->timeline, layer, h->id - m->layer->first_unit, begin,
-				end, m->asked_ns);
-
-		n_read += was_read;
-		n[h->tier] += !was_read;
-	}
-	tr_timeline_experts(m->timeline, layer, n, n_read);
+	return !m->all_there && !h->tier && tr_timeline_is_open(m->laps->timeline) &&
+		tr_cache_read_time(m->cache, h, &begin, &end) &&
+		tr_timeline_read(m->laps->timeline, m->layer->layer, h->id - m->layer->first_unit,
+			begin, end, m->asked_ns);
 }
 
-/* What was computed since compute_ready began, by lane. */
-static void tell_lanes(struct tr_moe *m)
+/* What is ready has been multiplied. */
+static void tell_experts(struct tr_moe *m, uint64_t now_ns)
 {
-	uint64_t bytes[TR_N_LANE] = { 0 };
+	struct tr_lap_experts e = { .n_read = 0 };
 
 	for (size_t i = 0; i < m->n_ready; i++) {
 		const struct tr_handle *h = &m->handles[m->ready[i]];
 		enum tr_lane here = m->fetched[m->ready[i]] ? TR_LANE_DISK : TR_LANE_DRAM;
+		bool was_read = tell_read(m, h);
 
-		bytes[h->tier ? TR_LANE_PMEM : here] += m->catalog->units[h->id].bytes;
+		e.n_read += was_read;
+		e.n[h->tier] += !was_read;
+		e.bytes[h->tier ? TR_LANE_PMEM : here] += m->catalog->units[h->id].bytes;
 	}
-	tr_live_split(m->live, bytes);
+	tr_laps_experts_at(m->laps, now_ns, m->layer->layer, &e);
 }
 
+/* The clock is read where somebody wants to know: what a token takes is counted, a throttle waits. */
 static void compute_ready(struct tr_moe *m)
 {
-	uint64_t n_ff = m->layer->rows[TR_PART_GATE], n_out = m->layer->rows[TR_PART_DOWN], start;
+	uint64_t n_ff = m->layer->rows[TR_PART_GATE], n_out = m->layer->rows[TR_PART_DOWN];
+	bool is_counted = m->counter && m->x->n_tok == 1, is_told = tr_laps_open(m->laps);
+	uint64_t start = is_counted || m->throttle ? tr_now_ns(&tr_clock_real) : 0, end;
 	size_t i, at;
 
 	for (i = 0; i < m->n_ready; i++)
@@ -802,19 +829,17 @@ static void compute_ready(struct tr_moe *m)
 			atomic_store_explicit(&m->missing[i * m->n_stretch + at],
 				(unsigned)TR_MIN(n_ff - at * STRETCH, (uint64_t)STRETCH),
 				memory_order_relaxed);
-	tr_live_enter(m->live, TR_LANE_CACHE);
-	start = tr_now_ns(&tr_clock_real);
 	run_lanes(m, n_ff, hidden_grain(m), hidden_rows, TR_PART_GATE);
 	run_lanes(m, n_out, part_grain(m, TR_PART_DOWN), down_rows, TR_PART_DOWN);
 	if (m->throttle)
 		hold_back(m, start);
-	if (m->live)
-		tell_lanes(m);
-	if (m->counter && m->x->n_tok == 1)
-		tr_expert_counter_computed(m->counter, m->handles, m->ready, m->n_ready,
-			tr_now_ns(&tr_clock_real) - start);
-	if (tr_timeline_is_open(m->timeline))
-		note_experts(m);
+	if (!is_counted && !is_told)
+		return;
+	end = tr_now_ns(&tr_clock_real);
+	if (is_counted)
+		tr_expert_counter_computed(m->counter, m->handles, m->ready, m->n_ready, end - start);
+	if (is_told)
+		tell_experts(m, end);
 }
 
 /* --- the set ----------------------------------------------------------------------------------- */
@@ -883,7 +908,6 @@ static int compute_set(struct tr_moe *m, struct tr_err *err)
 {
 	int rc = 0;
 
-	tr_live_enter(m->live, TR_LANE_CACHE);
 	tr_cache_poll(m->cache, m->handles, m->n_group);
 	while (m->n_released < m->n_group) {
 		rc = collect_ready(m, err);
@@ -894,14 +918,11 @@ static int compute_set(struct tr_moe *m, struct tr_err *err)
 			release_computed(m);
 			tr_cache_poll(m->cache, m->handles, m->n_group);
 		} else {
-			tr_live_enter(m->live, TR_LANE_WAIT);
 			tr_cache_wait(m->cache, m->handles, m->n_group);
-			tr_lap(m->timeline, TR_SPAN_WAIT, m->layer->layer);
-			tr_live_enter(m->live, TR_LANE_CACHE);
+			tr_lap(m->laps, TR_SPAN_WAIT, m->layer->layer);
 		}
 	}
 	tr_cache_release(m->cache, m->handles, m->n_group);
-	tr_live_enter(m->live, TR_LANE_ALWAYS);
 	return rc;
 }
 
@@ -923,8 +944,6 @@ int tr_moe_finish(struct tr_moe *m, struct tr_err *err)
 	struct tr_err why;
 
 	vram_rc = finish_vram(m, &why);
-	if (m->n_vram)
-		tr_lap(m->timeline, TR_SPAN_WAIT, m->layer->layer);
 	if (rc || !vram_rc)
 		return rc;
 	rc = tr_gpu_failed(m->device->gpu, vram_rc, &why);

@@ -24,9 +24,8 @@
 
 struct tr_moe;
 struct tr_expert_counter;
-struct tr_live_pub;
+struct tr_laps;
 struct tr_throttle;
-struct tr_timeline;
 
 /* What the buffers of tr_moe_new take that grow with the chunk. */
 uint64_t tr_moe_bytes(const struct tr_catalog *catalog, uint32_t n_embd, uint32_t n_tok_max);
@@ -60,10 +59,8 @@ int tr_moe_use_device(struct tr_moe *moe, const struct tr_moe_device *device, st
 /* Tiers take their time from now on; NULL: as they do by themselves, and at first. */
 void tr_moe_throttle(struct tr_moe *moe, struct tr_throttle *throttle);
 
-/* Is told what a token spends its time on, from now on; NULL: nobody is, and at first. */
-void tr_moe_timeline(struct tr_moe *moe, struct tr_timeline *timeline);
-/* Is told what was acquired and what the time went to; NULL: nobody is, and at first. */
-void tr_moe_watch(struct tr_moe *moe, struct tr_live_pub *live);
+/* Are told what was acquired and what the time goes to, from now on; NULL: nobody is, and at first. */
+void tr_moe_watch(struct tr_moe *moe, const struct tr_laps *laps);
 
 /* x: the layer's normalised input; there: the same rows on the device, or NULL. ids[n_tok][n_used]
  * as the router ranked them. */

@@ -433,6 +433,9 @@ int tr_setup_open(struct tr_setup *s, struct tr_engine_opts *o, struct tr_err *e
 	describe_tiers(s);
 	describe_device(s);
 	describe_nodes(s);
+	rc = tr_setup_fetch(s, o, err);
+	if (rc)
+		goto fail;
 	return 0;
 fail:
 	tr_setup_close(s);

@@ -11,6 +11,7 @@
 #include "cache/vram.h"
 #include "engine/arch.h"
 #include "engine/gpu.h"
+#include "engine/lanes.h"
 #include "engine/profile.h"
 #include "engine/tier_policy.h"
 
@@ -36,6 +37,8 @@ struct tr_setup {
 	uint64_t fixed_bytes;			     /* of main memory, beside the DRAM cache */
 	uint32_t n_guest;   /* slots for what is fetched: see guests.h */
 	uint64_t guest_bytes; /* of one */
+	struct tr_lane_costs fetch_costs; /* by the machine of the options */
+	unsigned fetch_has; /* of these: TR_LANE_HAS_* */
 	uint64_t vram_token_bytes; /* to copy there as a token ends, at most */
 	uint32_t *home;	    /* [n_unit] index of the persistent memory, or TR_HOME_FILE */
 	size_t n_pmem;
@@ -72,6 +75,8 @@ int tr_setup_place(struct tr_setup *setup, const struct tr_engine_opts *opts, ui
 	struct tr_err *err);
 /* plan_gpu.c: what then is not needed of main memory. Fills freed_weight_bytes, freed_kv_bytes. */
 void tr_setup_freed(struct tr_setup *setup, const struct tr_engine_opts *opts);
+/* plan_fetch.c: gpu and vram_takes are known. Fills fetch_costs, fetch_has and the plan's. */
+int tr_setup_fetch(struct tr_setup *setup, const struct tr_engine_opts *opts, struct tr_err *err);
 /* To the log. */
 void tr_setup_say_place(const struct tr_setup *setup);
 

@@ -1,12 +1,12 @@
 /*
- * roofline.c - what each tier gave while decoding, beside what it gives to somebody who only reads.
+ * roofline.c - what each tier (of a device: roofline_gpu.c) gave while decoding, beside what it gives to somebody who only reads.
  *
  * Memory is read by all workers in windows, one after the other, through as many of the tier's
  * experts as make WALK_BYTES, and again from the start while there is time. So what does not fit a
  * processor cache comes from memory, and what does, from the cache, as it did for the engine. The
  * disk is asked for whole experts in random order, as many at a time as a token uses in a layer.
  */
-#include "engine/engine.h"
+#include "engine/roofline_gpu.h"
 #include "base/mem.h"
 #include "base/touch.h"
 #include "io/probe.h"
@@ -179,6 +179,7 @@ int tr_engine_roofline(struct tr_engine *e, uint64_t ns, struct tr_roofline *out
 	struct tr_err *err)
 {
 	struct tr_stats s = { 0 };
+	size_t n_gpu = 0;
 	int rc = 0;
 
 	*n_out = 0;
@@ -195,11 +196,15 @@ int tr_engine_roofline(struct tr_engine *e, uint64_t ns, struct tr_roofline *out
 			rc = measure_memory(e, (uint32_t)t, ns, r, err);
 		else
 			rc = measure_disk(e, ns, r, err);
-		if (r->busy_ns)
-			r->got_bytes_per_s =
-				(uint64_t)((double)r->bytes * 1e9 / (double)r->busy_ns);
 	}
 	if (!rc)
-		*n_out = s.n_tier;
-	return rc;
+		rc = tr_roofline_gpu(e, ns, out + s.n_tier, &n_gpu, err);
+	if (rc)
+		return rc;
+	*n_out = s.n_tier + n_gpu;
+	for (size_t i = 0; i < *n_out; i++)
+		if (out[i].busy_ns)
+			out[i].got_bytes_per_s =
+				(uint64_t)((double)out[i].bytes * 1e9 / (double)out[i].busy_ns);
+	return 0;
 }

@@ -31,8 +31,7 @@ static int alloc_run(struct tr_session *s, struct tr_err *err)
 	run->trace = e->trace;
 	run->foresee = e->foresee;
 	run->counter = e->counter;
-	run->timeline = e->timeline;
-	run->live = e->live;
+	run->laps = e->timeline || e->live ? &e->laps : NULL;
 	run->gpu_model = e->gpu_model;
 	run->gpu_kv = e->gpu_kv;
 	if (e->gpu_model && e->setup.gpu->go_on)
@@ -58,8 +57,7 @@ static int alloc_run(struct tr_session *s, struct tr_err *err)
 			return rc;
 		if (e->throttle.memory)
 			tr_moe_throttle(run->moe, &s->e->throttle);
-		tr_moe_timeline(run->moe, run->timeline);
-		tr_moe_watch(run->moe, e->live);
+		tr_moe_watch(run->moe, run->laps);
 	}
 	return e->setup.arch->scratch_new(&run->scratch, e->setup.am, run, err);
 }
@@ -121,18 +119,21 @@ static int check_ids(const struct tr_session *s, const int32_t *ids, size_t n, s
 /* A pass through the layers is complete. */
 static int end_step(struct tr_session *s, struct tr_err *err)
 {
+	struct tr_vram_late late = { 0, 0 };
 	struct tr_err why;
 	int rc = 0;
 
 	if (s->run.cache)
 		tr_cache_tick(s->run.cache);
-	tr_lap(s->run.timeline, TR_SPAN_COPY, s->e->setup.info.n_layer - 1);
+	if (s->e->vram)
+		rc = tr_vram_tier_tick(s->e->vram, &late, &why);
+	tr_lap(s->run.laps, TR_SPAN_COPY, s->e->setup.info.n_layer - 1);
+	if (s->run.trace && late.n_left)
+		tr_trace_write_late(s->run.trace, late.n_held, late.n_left);
 	if (s->run.trace)
 		tr_trace_write_step(s->run.trace);
-	if (s->e->vram)
-		rc = tr_vram_tier_tick(s->e->vram, &why);
-	if (s->run.timeline)
-		tr_timeline_end(s->run.timeline, s->e->counter->served);
+	if (s->e->timeline)
+		tr_timeline_end(s->e->timeline, s->e->counter->served);
 	if (!rc || !tr_gpu_failed(s->e->setup.gpu, rc, &why))
 		return 0;
 	if (err)
@@ -222,7 +223,6 @@ static int feed_chunk(struct tr_session *s, const int32_t *ids, size_t n, bool i
 	if (s->fed)
 		memcpy(s->fed + s->n_past, ids, n * sizeof(*ids));
 	s->n_past += (uint32_t)n;
-	tr_live_enter(s->run.live, TR_LANE_CACHE);
 	return end_step(s, err);
 }
 
@@ -239,13 +239,13 @@ int tr_session_feed(struct tr_session *s, const int32_t *ids, size_t n, struct t
 	for (at = 0; at < n && !rc; at += len) {
 		len = TR_MIN(n - at, (size_t)o->n_batch);
 		start = tr_now_ns(&tr_clock_real);
-		if (s->run.timeline)
-			tr_timeline_begin(s->run.timeline, len);
-		tr_live_begin(s->run.live, n);
+		if (s->e->timeline)
+			tr_timeline_begin(s->e->timeline, start, len);
+		tr_live_begin(s->e->live, start, n);
 		rc = feed_chunk(s, ids + at, len, at + len == n, err);
 		if (rc)
 			break;
-		tr_live_end(s->run.live, len, s->n_past);
+		tr_live_end(s->e->live, len, s->n_past);
 		if (s->run.foresee && n == 1)
 			tr_foresee_token(s->run.foresee, tr_now_ns(&tr_clock_real) - start);
 		if (n > 1 && o->progress &&

@@ -28,13 +28,13 @@ static void describe_vram(const struct tr_engine *e, struct tr_stats *out)
 	snprintf(t->policy, sizeof(t->policy), "%.*s", (int)sizeof(t->policy) - 1,
 		policy ? policy : TR_DEFAULT_POLICY);
 	out->vram = (struct tr_vram_stats){ s.warm_units, s.warm_bytes, s.counts.copied_units,
-		s.counts.copied_bytes, s.late, s.counts.evictions, 0, 0, 0 };
+		s.counts.copied_bytes, s.late, s.counts.evictions, 0, 0, { 0 } };
 	if (!e->device.guests)
 		return;
 	tr_guests_stats(e->device.guests, &g);
 	out->vram.fetched_units = g.n_fetched;
 	out->vram.fetched_bytes = g.fetched_bytes;
-	out->vram.break_even = g.break_even;
+	out->vram.fetch = g.costs;
 }
 
 void tr_engine_tiers(const struct tr_engine *e, struct tr_stats *out)

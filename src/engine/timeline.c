@@ -17,12 +17,11 @@ struct tokens {
 };
 
 struct tr_timeline {
-	const struct tr_clock *clock;
 	size_t n_tier;
 	struct tr_history history;
 	uint64_t served[TR_MAX_TIER]; /* when the last token ended */
 	bool open;
-	uint64_t begin_ns, lap_ns; /* of the clock */
+	uint64_t begin_ns, lap_ns;
 	uint64_t n_token;
 	uint64_t kind_ns[TR_N_SPAN_KIND]; /* of the token in work */
 	size_t cap[2]; /* of work and last */
@@ -30,14 +29,12 @@ struct tr_timeline {
 	struct tokens kept;
 };
 
-int tr_timeline_new(
-	struct tr_timeline **out, size_t n_tier, const struct tr_clock *clock, struct tr_err *err)
+int tr_timeline_new(struct tr_timeline **out, size_t n_tier, struct tr_err *err)
 {
 	struct tr_timeline *t = tr_calloc(1, sizeof(*t));
 
 	if (!t)
 		return tr_err_set(err, TR_E_NOMEM, "timeline: out of memory");
-	t->clock = clock;
 	t->n_tier = n_tier;
 	t->history.per_point = 1;
 	t->kept.stride = 1;
@@ -142,13 +139,13 @@ static void swap_work_and_last(struct tr_timeline *t)
 	t->cap[0] = cap;
 }
 
-void tr_timeline_begin(struct tr_timeline *t, size_t n_tok)
+void tr_timeline_begin(struct tr_timeline *t, uint64_t now_ns, size_t n_tok)
 {
 	t->work.n_span = 0;
 	t->work.n_lost = 0;
 	memset(t->kind_ns, 0, sizeof(t->kind_ns));
 	t->open = n_tok == 1;
-	t->begin_ns = t->lap_ns = tr_now_ns(t->clock);
+	t->begin_ns = t->lap_ns = now_ns;
 }
 
 void tr_timeline_end(struct tr_timeline *t, const uint64_t *served)
@@ -197,9 +194,9 @@ static void add_span(struct tr_timeline *t, const struct tr_span *span)
 }
 
 /* The stretch since the last lap. */
-static struct tr_span end_stretch(struct tr_timeline *t, enum tr_span_kind kind, uint32_t layer)
+static struct tr_span end_stretch(struct tr_timeline *t, uint64_t now, enum tr_span_kind kind,
+	uint32_t layer)
 {
-	uint64_t now = tr_now_ns(t->clock);
 	struct tr_span span = { .begin_ns = (int64_t)(t->lap_ns - t->begin_ns),
 		.ns = now - t->lap_ns,
 		.kind = kind,
@@ -210,23 +207,24 @@ static struct tr_span end_stretch(struct tr_timeline *t, enum tr_span_kind kind,
 	return span;
 }
 
-void tr_timeline_lap(struct tr_timeline *t, enum tr_span_kind kind, uint32_t layer)
+void tr_timeline_lap(struct tr_timeline *t, uint64_t now_ns, enum tr_span_kind kind, uint32_t layer)
 {
 	struct tr_span span;
 
 	if (!t->open)
 		return;
-	span = end_stretch(t, kind, layer);
+	span = end_stretch(t, now_ns, kind, layer);
 	add_span(t, &span);
 }
 
-void tr_timeline_experts(struct tr_timeline *t, uint32_t layer, const uint32_t *n, uint32_t n_read)
+void tr_timeline_experts(struct tr_timeline *t, uint64_t now_ns, uint32_t layer, const uint32_t *n,
+	uint32_t n_read)
 {
 	struct tr_span span;
 
 	if (!t->open)
 		return;
-	span = end_stretch(t, TR_SPAN_EXPERTS, layer);
+	span = end_stretch(t, now_ns, TR_SPAN_EXPERTS, layer);
 	for (uint32_t tier = 0; tier < t->n_tier; tier++) {
 		span.tier = tier;
 		span.n = n[tier] + (tier + 1 == t->n_tier ? n_read : 0);
@@ -249,6 +247,20 @@ bool tr_timeline_read(struct tr_timeline *t, uint32_t layer, uint32_t expert, ui
 		return false;
 	add_span(t, &span);
 	return true;
+}
+
+void tr_timeline_device(struct tr_timeline *t, enum tr_span_kind kind, uint32_t layer, uint32_t n,
+	uint64_t begin_ns, uint64_t end_ns)
+{
+	struct tr_span span = { .begin_ns = (int64_t)(begin_ns - t->begin_ns),
+		.ns = end_ns - begin_ns,
+		.kind = kind,
+		.layer = layer,
+		.tier = (uint32_t)t->n_tier - 2,
+		.n = n };
+
+	if (t->open && begin_ns && end_ns >= begin_ns)
+		add_span(t, &span);
 }
 
 /* --- told ------------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* vram.c - slots on the device, the feeder, and what its copies have come to. */
 #include "engine/vram.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/sync.h"
 
@@ -15,9 +16,6 @@
 #define RING_BLOCKS 4
 #define RING_BYTES  (1u << 20)
 
-/* Copies that wait may keep this share of the DRAM cache from being given up. */
-#define HOLD_SHARE 4
-
 /* The feeder takes a processor only when no worker wants it, or nearly so. */
 #define FEEDER_NICE 19
 
@@ -26,7 +24,7 @@ struct copy {
 	struct tr_handle hold; /* NONE once its bytes are in the ring and the engine saw it */
 	uint8_t *to;
 	struct tr_event *done;
-	bool is_late, has_ended; /* the engine's */
+	uint64_t begin_ns, end_ns; /* of feeding it; there once it is counted in n_fed */
 };
 
 struct tr_vram_tier {
@@ -37,7 +35,8 @@ struct tr_vram_tier {
 	bool is_lost; /* and given up */
 	uint32_t *ids;	     /* [n_unit] scratch */
 	uint32_t max_copy;
-	uint32_t n_ended;    /* of copies */
+	uint32_t n_ended;    /* of copies, the first */
+	bool is_late;	     /* the others: a token has ended since the one that earned them */
 	bool *was_warm;	     /* [n_unit] */
 	uint64_t warm_units, warm_bytes, late;
 
@@ -54,6 +53,7 @@ struct tr_vram_tier {
 	struct copy *copies; /* [max_copy]; the entries before n_copy are constant but for hold */
 	uint32_t n_copy, n_fed;
 	bool stop;
+	uint64_t sent_bytes, sent_ns;
 	int rc; /* of the first copy that failed */
 	struct tr_err err;
 };
@@ -110,11 +110,42 @@ static int feed(struct tr_vram_tier *t, const struct copy *c, struct tr_err *err
 	return rc ? rc : tr_stream_record(t->cfg.gpu->copy, c->done, err);
 }
 
+/* The next copy. Called with the lock, which it gives up meanwhile. */
+static void feed_next_locked(struct tr_vram_tier *t)
+{
+	struct copy *c = &t->copies[t->n_fed];
+	struct tr_err err;
+	int rc;
+
+	tr_mutex_unlock(&t->lock);
+	c->begin_ns = tr_now_ns(&tr_clock_real);
+	rc = feed(t, c, &err);
+	c->end_ns = tr_now_ns(&tr_clock_real);
+	tr_mutex_lock(&t->lock);
+	if (rc) {
+		t->rc = rc;
+		t->err = err;
+	}
+}
+
+/* Of a batch from begin_ns on, of which c was the last: what is still under way takes its time too. */
+static void count_sent_locked(struct tr_vram_tier *t, uint64_t bytes, uint64_t begin_ns,
+	struct tr_event *done)
+{
+	bool ok;
+
+	tr_mutex_unlock(&t->lock);
+	ok = !tr_event_sync(done, NULL);
+	tr_mutex_lock(&t->lock);
+	t->sent_bytes += ok ? bytes : 0;
+	t->sent_ns += ok ? tr_now_ns(&tr_clock_real) - begin_ns : 0;
+}
+
 static void *feeder_main(void *arg)
 {
 	struct tr_vram_tier *t = arg;
-	struct tr_err err;
-	int rc;
+	uint64_t bytes = 0, begin_ns = 0;
+	const struct copy *c;
 
 	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), FEEDER_NICE);
 	tr_mutex_lock(&t->lock);
@@ -123,20 +154,15 @@ static void *feeder_main(void *arg)
 			tr_mutex_wait(&t->lock, &t->moved);
 			continue;
 		}
-		rc = t->rc;
-		if (!rc) {
-			const struct copy *c = &t->copies[t->n_fed];
-
-			tr_mutex_unlock(&t->lock);
-			rc = feed(t, c, &err);
-			tr_mutex_lock(&t->lock);
-			if (rc) {
-				t->rc = rc;
-				t->err = err;
-			}
-		}
+		c = &t->copies[t->n_fed];
+		if (!t->rc)
+			feed_next_locked(t);
+		begin_ns = t->n_fed ? begin_ns : c->begin_ns;
+		bytes = (t->n_fed ? bytes : 0) + t->cfg.vram.catalog->units[c->id].bytes;
 		t->n_fed++;
 		pthread_cond_broadcast(&t->moved);
+		if (t->n_fed == t->n_copy && !t->rc)
+			count_sent_locked(t, bytes, begin_ns, c->done);
 	}
 	tr_mutex_unlock(&t->lock);
 	return NULL;
@@ -188,8 +214,6 @@ int tr_vram_tier_open(struct tr_vram_tier **out, const struct tr_vram_tier_cfg *
 	struct tr_err *err)
 {
 	struct tr_vram_tier *t = tr_calloc(1, sizeof(*t));
-	uint64_t holdable = (uint64_t)(cfg->n_dram_slot / HOLD_SHARE) *
-		cfg->vram.plan->class[cfg->vram.plan->n_class - 1].slot_bytes;
 	int rc;
 
 	if (!t)
@@ -197,8 +221,6 @@ int tr_vram_tier_open(struct tr_vram_tier **out, const struct tr_vram_tier_cfg *
 	tr_mutex_init(&t->lock, TR_RANK_LEAF);
 	pthread_cond_init(&t->moved, NULL);
 	t->cfg = *cfg;
-	if (!cfg->all_in_place)
-		t->cfg.vram.token_bytes = TR_MIN(cfg->vram.token_bytes, holdable);
 	rc = tr_vram_new(&t->vram, &t->cfg.vram, err);
 	if (!rc) {
 		t->max_copy = tr_vram_max_copies(t->vram);
@@ -292,63 +314,55 @@ void tr_vram_tier_take(struct tr_vram_tier *t, const uint32_t *ids, size_t n, bo
 
 /* --- the end of a token ----------------------------------------------------------------------- */
 
-/* Copies that are over come to be here. n_fed of them have left what they were made from. */
+/* Copies that are over come to be here, in their order, which is that of the stream. n_fed of them have
+ * left what they were made from. */
 static int reap(struct tr_vram_tier *t, uint32_t n_fed, struct tr_err *err)
 {
-	for (uint32_t i = 0; i < n_fed; i++) {
-		struct copy *c = &t->copies[i];
-		int done;
+	for (uint32_t i = 0; i < n_fed; i++)
+		tr_cache_release(t->cache, &t->copies[i].hold, 1);
+	for (; t->n_ended < n_fed; t->n_ended++) {
+		int done = tr_event_done(t->copies[t->n_ended].done, err);
 
-		tr_cache_release(t->cache, &c->hold, 1);
-		if (c->has_ended)
-			continue;
-		done = tr_event_done(c->done, err);
 		if (done < 0)
 			return done;
-		if (done) {
-			tr_vram_end_copy(t->vram, c->id, true);
-			c->has_ended = true;
-			t->n_ended++;
-		}
+		if (!done)
+			break;
+		tr_vram_end_copy(t->vram, t->copies[t->n_ended].id, true);
+		if (t->cfg.sent)
+			t->cfg.sent(t->cfg.sent_ctx, t->copies[t->n_ended].id,
+				t->copies[t->n_ended].begin_ns, t->copies[t->n_ended].end_ns);
 	}
-	for (uint32_t i = 0; i < t->n_copy; i++) {
-		t->late += !t->copies[i].has_ended && !t->copies[i].is_late;
-		t->copies[i].is_late = true;
-	}
+	t->late += t->is_late ? 0 : t->n_copy - t->n_ended;
+	t->is_late = true;
 	return 0;
 }
 
-static bool has_source(void *tier, uint32_t id)
+static enum tr_vram_source source_of(void *tier, uint32_t id)
 {
 	struct tr_vram_tier *t = tier;
 	struct tr_handle h;
+	bool from_dram;
 
 	if (!tr_cache_hold(t->cache, id, &h))
-		return false;
+		return TR_VRAM_NO_SOURCE;
+	from_dram = !h.tier;
 	tr_cache_release(t->cache, &h, 1);
-	return true;
+	return from_dram ? TR_VRAM_FROM_DRAM : TR_VRAM_IN_PLACE;
 }
 
 static void begin_copies(struct tr_vram_tier *t, uint32_t n)
 {
-	uint32_t n_copy = 0, n_dram = 0;
+	uint32_t n_copy = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct copy *c = &t->copies[n_copy];
-		bool ok = tr_cache_hold(t->cache, t->ids[i], &c->hold);
 
-		n_dram += ok && !c->hold.tier;
-		if (ok && !c->hold.tier && n_dram > TR_MAX(t->cfg.n_dram_slot / HOLD_SHARE, 1u)) {
-			tr_cache_release(t->cache, &c->hold, 1);
-			ok = false;
-		}
-		if (!ok) {
+		if (!tr_cache_hold(t->cache, t->ids[i], &c->hold)) {
 			tr_vram_end_copy(t->vram, t->ids[i], false);
 			continue;
 		}
 		c->id = t->ids[i];
 		c->to = slot_of(t, c->id);
-		c->is_late = c->has_ended = false;
 		n_copy++;
 	}
 	tr_mutex_lock(&t->lock);
@@ -357,6 +371,7 @@ static void begin_copies(struct tr_vram_tier *t, uint32_t n)
 	pthread_cond_broadcast(&t->moved);
 	tr_mutex_unlock(&t->lock);
 	t->n_ended = 0;
+	t->is_late = false;
 }
 
 static void wait_until_fed(struct tr_vram_tier *t)
@@ -377,10 +392,12 @@ static void give_up(struct tr_vram_tier *t)
 	t->is_lost = true;
 }
 
-int tr_vram_tier_tick(struct tr_vram_tier *t, struct tr_err *err)
+int tr_vram_tier_tick(struct tr_vram_tier *t, struct tr_vram_late *late, struct tr_err *err)
 {
 	uint32_t n_fed, n;
 	int rc;
+
+	*late = (struct tr_vram_late){ 0, 0 };
 
 	if (t->cfg.gpu->is_lost) {
 		give_up(t);
@@ -396,7 +413,8 @@ int tr_vram_tier_tick(struct tr_vram_tier *t, struct tr_err *err)
 		rc = reap(t, n_fed, err);
 	if (rc)
 		return rc;
-	n = tr_vram_tick(t->vram, t->n_ended == t->n_copy ? has_source : NULL, t, t->ids);
+	*late = (struct tr_vram_late){ t->n_copy - n_fed, t->n_copy - t->n_ended };
+	n = tr_vram_tick(t->vram, late->n_left ? NULL : source_of, t, t->ids);
 	if (n)
 		begin_copies(t, n);
 	return 0;
@@ -417,6 +435,14 @@ int tr_vram_tier_settle(struct tr_vram_tier *t, struct tr_err *err)
 	for (uint32_t i = 0; i < t->n_copy && !rc; i++)
 		rc = tr_event_sync(t->copies[i].done, err);
 	return rc ? rc : reap(t, t->n_copy, err);
+}
+
+void tr_vram_tier_sent(struct tr_vram_tier *t, uint64_t *bytes, uint64_t *ns)
+{
+	tr_mutex_lock(&t->lock);
+	*bytes = t->sent_bytes;
+	*ns = t->sent_ns;
+	tr_mutex_unlock(&t->lock);
 }
 
 void tr_vram_tier_stats(const struct tr_vram_tier *t, struct tr_vram_tier_stats *out)

@@ -25,9 +25,10 @@ struct tr_vram_tier;
 
 struct tr_vram_tier_cfg {
 	struct tr_gpu *gpu;
-	struct tr_vram_cfg vram; /* token_bytes is cut to what the DRAM cache can hold for copies */
-	uint32_t n_dram_slot;
-	bool all_in_place;	 /* every home is persistent memory */
+	struct tr_vram_cfg vram;
+	/* Optional: a unit is here; from when to when it was sent, of the real clock. */
+	void (*sent)(void *ctx, uint32_t id, uint64_t begin_ns, uint64_t end_ns);
+	void *sent_ctx;
 };
 
 /* Cuts the slots from the arena. */
@@ -74,9 +75,9 @@ void tr_vram_tier_parts(const struct tr_vram_tier *tier, uint32_t id, const uint
 /* A set of one layer, ascending, whoever serves it. Counts; what is here does not change until tick. */
 void tr_vram_tier_take(struct tr_vram_tier *tier, const uint32_t *ids, size_t n, bool scan);
 
-/* A token ends and no set is in work. Fails when the device does; once gpu->is_lost, nothing is here any more
- * and all is well. */
-int tr_vram_tier_tick(struct tr_vram_tier *tier, struct tr_err *err);
+/* A token ends and no set is in work. Tells what of the copies of an earlier token is still under way. Fails
+ * when the device does; once gpu->is_lost, nothing is here any more and all is well. */
+int tr_vram_tier_tick(struct tr_vram_tier *tier, struct tr_vram_late *late, struct tr_err *err);
 
 /* Waits until what is on its way is here; for tests and measurements. */
 int tr_vram_tier_settle(struct tr_vram_tier *tier, struct tr_err *err);
@@ -88,6 +89,8 @@ struct tr_vram_tier_stats {
 	uint64_t late; /* copies that were not over as the token after theirs ended */
 };
 
+/* By the feeder: bytes, and the time in which some were on their way. */
+void tr_vram_tier_sent(struct tr_vram_tier *tier, uint64_t *bytes, uint64_t *ns);
 void tr_vram_tier_stats(const struct tr_vram_tier *tier, struct tr_vram_tier_stats *out);
 
 #endif

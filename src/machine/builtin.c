@@ -41,6 +41,7 @@ static const struct tr_machine machines[] = {
 			  "measurements of the modules (28.8 GB/s at 12 threads, 39.4 peak at 17)",
 		.n_thread = 12,
 		.bus_bytes_per_s = 105 * GB, /* the most that six channels gave, at 24 threads */
+		.link_bytes_per_s = 12.6 * GB, /* PCIe 3.0 x16: 15.75 GB/s a direction, 80% assumed */
 		.loop_ns = 3000,
 		.n_tier = 4,
 		.tier = { { .kind = TR_MACHINE_DRAM, .direct = true, .bytes = 192 * GIB,
@@ -77,6 +78,7 @@ static const struct tr_machine machines[] = {
 		.source = "eight channels of DDR5-4800 (307 GB/s peak, 80% assumed), a card with 32 GB of "
 			  "GDDR7 (1.79 TB/s peak, 85% assumed), one PCIe 4.0 NVMe drive",
 		.n_thread = 32,
+		.link_bytes_per_s = 50 * GB, /* PCIe 5.0 x16: 63 GB/s a direction, 80% assumed */
 		.loop_ns = 4000,
 		.n_tier = 3,
 		.tier = { { .kind = TR_MACHINE_DRAM, .direct = true, .bytes = 256 * GIB,

@@ -101,11 +101,11 @@ char *tr_machine_text(const struct tr_machine *m)
 		json_array_append_new(kernels, kernel_json(&m->kernel[i]));
 	for (size_t i = 0; i < m->n_run; i++)
 		json_array_append_new(runs, run_json(&m->run[i]));
-	root = json_pack("{s:s, s:i, s:f, s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, "
+	root = json_pack("{s:s, s:i, s:f, s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, "
 			 "s:o, s:o}",
 		"format", FORMAT, "version", NEWEST, "wake_ns", m->wake_ns, "name", m->name,
 		"source", m->source, "n_thread", (int)m->n_thread, "bus_bytes_per_s",
-		m->bus_bytes_per_s, "loop_ns", m->loop_ns, "rest_ns", m->rest_ns, "rest_value_ns",
+		m->bus_bytes_per_s, "link_bytes_per_s", m->link_bytes_per_s, "loop_ns", m->loop_ns, "rest_ns", m->rest_ns, "rest_value_ns",
 		m->rest_value_ns, "attend_ns", m->attend_ns, "attend_macs_per_s",
 		m->attend_macs_per_s, "touch_bytes_per_s", m->touch_bytes_per_s, "tiers", tiers,
 		"kernels", kernels, "runs", runs);
@@ -261,6 +261,7 @@ static void read_machine(struct reader *r, const json_t *root, struct tr_machine
 	string(r, root, "machine", "source", m->source, sizeof(m->source));
 	m->n_thread = (unsigned)fmin(number(r, root, "machine", "n_thread"), 1e6);
 	m->bus_bytes_per_s = number(r, root, "machine", "bus_bytes_per_s");
+	m->link_bytes_per_s = number(r, root, "machine", "link_bytes_per_s");
 	m->loop_ns = number(r, root, "machine", "loop_ns");
 	m->wake_ns = number(r, root, "machine", "wake_ns");
 	m->rest_ns = number(r, root, "machine", "rest_ns");

@@ -26,8 +26,7 @@ static double distance(uint32_t a, uint32_t b)
 	return a && b ? fabs(log((double)a / b)) : 0;
 }
 
-/* NULL: the type was not measured on that tier. */
-static const struct tr_machine_kernel *kernel_of(
+const struct tr_machine_kernel *tr_machine_kernel_of(
 	const struct tr_machine *m, size_t tier, const char *quant, uint32_t cols)
 {
 	const struct tr_machine_kernel *best = NULL;
@@ -53,7 +52,7 @@ static double op_s(const struct tr_machine *m, const struct tr_machine_kernel *k
 
 static double bytes_s(const struct tr_machine *m, size_t tier, const struct tr_matrices *x)
 {
-	const struct tr_machine_kernel *k = kernel_of(m, tier, x->quant, x->cols);
+	const struct tr_machine_kernel *k = tr_machine_kernel_of(m, tier, x->quant, x->cols);
 	double rate = k ? k->bytes_per_s.mid : fastest(&m->tier[tier])->bytes_per_s.mid;
 
 	return rate > 0 ? x->bytes / rate : 0;
@@ -61,7 +60,7 @@ static double bytes_s(const struct tr_machine *m, size_t tier, const struct tr_m
 
 static double ops_s(const struct tr_machine *m, size_t tier, const struct tr_matrices *x)
 {
-	return x->n * op_s(m, kernel_of(m, tier, x->quant, x->cols));
+	return x->n * op_s(m, tr_machine_kernel_of(m, tier, x->quant, x->cols));
 }
 
 #define MANY 64 /* experts of a prompt's chunk */
@@ -239,7 +238,7 @@ static void add_resident(
 
 static double many_macs(const struct tr_machine *m, size_t tier, const struct tr_workload *w)
 {
-	const struct tr_machine_kernel *k = kernel_of(m, tier, w->unit[0].quant, w->unit[0].cols);
+	const struct tr_machine_kernel *k = tr_machine_kernel_of(m, tier, w->unit[0].quant, w->unit[0].cols);
 
 	return k ? k->macs_per_s.mid : 0;
 }
@@ -330,7 +329,7 @@ void tr_machine_speeds(
 		if (t->kind == TR_MACHINE_DRAM) {
 			out->macs = many_macs(m, i, w);
 			out->step_s =
-				2 * op_s(m, kernel_of(m, i, w->unit[0].quant, w->unit[0].cols));
+				2 * op_s(m, tr_machine_kernel_of(m, i, w->unit[0].quant, w->unit[0].cols));
 		}
 		if (t->kind == home) {
 			add_resident(m, i, w, out);

@@ -5,7 +5,7 @@
  * whole file.
  *
  * Promises, checked with abort(): what is read has experts and layers that exist, units ascend
- * within a set, and it can be replayed.
+ * within a set, and it can be replayed, with a device and without.
  */
 #include "base/mem.h"
 #include "cache/trace.h"
@@ -43,6 +43,18 @@ static void put_block(FILE *out, enum tr_trace_block kind, const uint8_t *raw, s
 	free(stored);
 }
 
+/* A device serves some of the uses, the cache the others. */
+static void check_vram(const struct tr_trace *t, uint64_t n_use)
+{
+	struct tr_replay_opts opts = { .policy = "lru", .cache = "30%",
+		.vram = t->vram.slot_bytes ? "recorded" : "20%" };
+	struct tr_replay_stats s;
+
+	expect(tr_replay(t, &opts, &s, NULL) == 0);
+	expect(s.vram.n_hit + s.vram.n_miss == n_use && s.n_request == s.vram.n_miss);
+	expect(s.n_hit + s.n_pmem <= s.n_request);
+}
+
 static void check(struct tr_trace *t)
 {
 	struct tr_replay_opts opts = { .policy = "lru", .cache = "30%" };
@@ -64,6 +76,7 @@ static void check(struct tr_trace *t)
 	expect(tr_replay(t, &opts, &stats, NULL) == 0);
 	expect(tr_replay_optimum(t, &opts, &best, NULL) == 0);
 	expect(stats.n_hit <= best && best <= stats.n_request);
+	check_vram(t, stats.n_request);
 }
 
 static void read_file(const uint8_t *data, size_t len)

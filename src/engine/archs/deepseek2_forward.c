@@ -7,8 +7,7 @@
 #include "engine/archs/deepseek2_run.h"
 #include "base/mem.h"
 #include "engine/foresee.h"
-#include "engine/live.h"
-#include "engine/timeline.h"
+#include "engine/laps.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -99,7 +98,7 @@ void ds2_scratch_free(void *scratch)
 /* What has been done since the last call of it. */
 static void lap(const struct ds2_chunk *c, enum tr_span_kind kind, uint32_t layer)
 {
-	tr_lap(c->run->timeline, kind, layer);
+	tr_lap(c->run->laps, kind, layer);
 }
 
 static void matmul(struct ds2_chunk *c, float *out, const struct tr_weight *w, struct tr_acts *x)
@@ -223,10 +222,8 @@ void ds2_look_ahead(struct ds2_chunk *c, uint32_t layer)
 
 	if (!c->run->foresee || c->n > 1)
 		return;
-	tr_live_enter(c->run->live, TR_LANE_AHEAD);
 	tr_foresee_look(c->run->foresee, c->run, layer, c->d->layers[layer].moe ? &routed : NULL);
 	lap(c, TR_SPAN_PREDICT, layer);
-	tr_live_enter(c->run->live, TR_LANE_ALWAYS);
 }
 
 int ds2_experts_begin(struct ds2_chunk *c, uint32_t layer, const float *there, struct tr_err *err)
@@ -277,9 +274,7 @@ static int run_layer(struct ds2_chunk *c, uint32_t layer, struct tr_err *err)
 	const struct ds2_layer *l = &c->d->layers[layer];
 	struct ds2_scratch *s = c->s;
 
-	tr_live_enter(c->run->live, TR_LANE_ATTENTION);
 	attention(c, layer);
-	tr_live_enter(c->run->live, TR_LANE_ALWAYS);
 	norm(c, s->x, s->h, l->ffn_norm, c->d->info.n_embd);
 	tr_acts_set(&s->acts_ffn, s->x, c->d->info.n_embd, c->n);
 	lap(c, TR_SPAN_ATTENTION, layer);

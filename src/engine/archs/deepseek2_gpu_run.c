@@ -23,7 +23,7 @@
 #include "engine/archs/deepseek2_gpu.h"
 #include "base/mem.h"
 #include "engine/archs/deepseek2_run.h"
-#include "engine/timeline.h"
+#include "engine/laps.h"
 
 #include <string.h>
 
@@ -73,7 +73,7 @@ static float *back_input(const struct work *w)
 /* What has gone by since the last lap; the device's share is seen as waiting for its results. */
 static void lap(const struct work *w, enum tr_span_kind kind, uint32_t layer)
 {
-	tr_lap(w->c->run->timeline, kind, layer);
+	tr_lap(w->c->run->laps, kind, layer);
 }
 
 /* --- graphs ----------------------------------------------------------------------------------- */
@@ -402,6 +402,18 @@ static void receive(struct work *w, bool moe)
 	}
 }
 
+/* What the host waited for, and what the device did meanwhile, are noted. */
+static void await(struct work *w, uint32_t layer)
+{
+	const struct tr_laps *laps = w->c->run->laps;
+	uint64_t begin_ns = tr_laps_now(laps); /* of the layer */
+
+	lap(w, TR_SPAN_ATTENTION, layer);
+	receive(w, w->g->d->layers[layer].moe);
+	lap(w, TR_SPAN_DEVICE_IDS, layer);
+	tr_laps_beside(laps, TR_SPAN_DEVICE_LAYER, layer, 0, begin_ns, tr_laps_now(laps));
+}
+
 /* --- joining ---------------------------------------------------------------------------------- */
 
 /* What the host computed, and the shared expert, are added to the slice's residual stream. */
@@ -531,7 +543,6 @@ static void experts(struct work *w, uint32_t layer)
 	float *branch = w->g->pinned.branch;
 	bool there = w->g->layers[layer].gate.data, here = shared->gate.quant && !there;
 
-	lap(w, TR_SPAN_ATTENTION, layer);
 	w->rc = ds2_experts_begin(w->c, layer, back_input(w), w->err);
 	if (w->rc)
 		return;
@@ -595,7 +606,7 @@ int ds2_gpu_layer(struct ds2_chunk *c, uint32_t layer, struct tr_err *err)
 	if (w.g->layers[layer].gate.data)
 		queue(&w, DS2_GPU_NETWORK, layer, network);
 	if (waits)
-		receive(&w, moe);
+		await(&w, layer);
 	if (w.rc)
 		return w.rc;
 	if (moe)
