@@ -87,6 +87,7 @@ struct tr_moe {
 	/* The set in work. */
 	const struct tr_moe_layer *layer;
 	struct tr_acts *x;
+	bool scan; /* in a prefill */
 	size_t n_slot, n_group;	     /* n_group: without those in VRAM */
 	size_t n_vram;		     /* groups behind these */
 	struct group *groups;	     /* [n_expert], ascending unit, then those in VRAM, ascending */
@@ -292,7 +293,7 @@ static void tell_vram(struct tr_moe *m)
 	for (uint32_t e = 0; e < m->catalog->n_expert; e++)
 		if (m->count[e])
 			m->ids[n++] = m->layer->first_unit + e;
-	tr_vram_tier_take(m->device->tier, m->ids, n, m->x->n_tok > 1);
+	tr_vram_tier_take(m->device->tier, m->ids, n, m->scan);
 }
 
 /* Groups of the experts in VRAM, or of all others, from slot *at on. count becomes their first slots. */
@@ -364,7 +365,7 @@ static struct input gather(struct tr_moe *m, enum tr_act_kind kind)
 
 static unsigned acquire_flags(const struct tr_moe *m)
 {
-	return m->x->n_tok > 1 ? TR_ACQUIRE_SCAN : 0;
+	return m->scan ? TR_ACQUIRE_SCAN : 0;
 }
 
 /* Puts the groups in this state, which have just been acquired, into the queue. */
@@ -472,11 +473,11 @@ static void count_set(struct tr_moe *m)
 	if (!m->counter)
 		return;
 	tr_expert_counter_acquired(m->counter, moe_layer, m->handles, m->n_group,
-		m->x->n_tok > 1);
+		m->scan);
 	for (size_t i = 0; i < m->n_vram; i++)
 		if (!is_guest(m, m->groups[m->n_group + i].unit))
 			tr_expert_counter_in_vram(m->counter, m->groups[m->n_group + i].unit,
-				m->x->n_tok > 1);
+				m->scan);
 	if (m->device && m->device->guests) {
 		guests = tr_guests_handles(m->device->guests, &n_guest);
 		if (n_guest)
@@ -484,7 +485,7 @@ static void count_set(struct tr_moe *m)
 	}
 }
 
-int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint32_t *ids,
+int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint32_t *ids, bool scan,
 	struct tr_err *err)
 {
 	struct tr_err why;
@@ -493,6 +494,7 @@ int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const uint
 	tr_assert(x->n_tok <= m->n_tok_max && m->catalog->moe_of_layer[layer] >= 0);
 	m->layer = &m->catalog->moe_layers[m->catalog->moe_of_layer[layer]];
 	m->x = x;
+	m->scan = scan;
 	sort_pairs(m, ids, x->n_tok);
 	rc = begin_vram(m, &why);
 	if (rc)
@@ -735,7 +737,7 @@ static void compute_ready(struct tr_moe *m)
 		hold_back(m, start);
 	if (m->live)
 		tell_lanes(m);
-	if (m->counter && m->x->n_tok == 1)
+	if (m->counter && !m->scan)
 		tr_expert_counter_computed(m->counter, m->handles, m->ready, m->n_ready,
 			tr_now_ns(&tr_clock_real) - start);
 	if (tr_timeline_is_open(m->timeline))

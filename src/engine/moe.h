@@ -65,8 +65,9 @@ void tr_moe_timeline(struct tr_moe *moe, struct tr_timeline *timeline);
 /* Is told what was acquired and what the time went to; NULL: nobody is, and at first. */
 void tr_moe_watch(struct tr_moe *moe, struct tr_live_pub *live);
 
-/* x: the layer's normalised input. ids[n_tok][n_used] as the router ranked them. */
-int tr_moe_begin(struct tr_moe *moe, uint32_t layer, struct tr_acts *x, const uint32_t *ids,
+/* x: the layer's normalised input. ids[n_tok][n_used] as the router ranked them. scan: in a prefill,
+ * which may be of a single token by then. */
+int tr_moe_begin(struct tr_moe *moe, uint32_t layer, struct tr_acts *x, const uint32_t *ids, bool scan,
 	struct tr_err *err);
 
 /* After it all pins are released, whatever it returns. */

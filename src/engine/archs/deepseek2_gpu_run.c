@@ -434,14 +434,31 @@ bool ds2_gpu_has_layer(const struct ds2_chunk *c, uint32_t layer)
 	return g && g->cfg.place->on[TR_GPU_ATTENTION][layer];
 }
 
+/* The chunk is its last token from now on. */
+static void keep_last(struct work *w)
+{
+	w->g->h += (w->c->n - 1) * stride(w->c->d->info.n_embd);
+	w->c->pos += (uint32_t)w->c->n - 1;
+	w->n = 1;
+	w->c->n = 1;
+}
+
+/* As run_layer of deepseek2_forward.c; attention is of all tokens here. */
 int ds2_gpu_layer(struct ds2_chunk *c, uint32_t layer, struct tr_err *err)
 {
+	bool is_last = layer + 1 == c->d->info.n_layer;
 	struct work w = work_of(c, err);
 	uint32_t n_embd = c->d->info.n_embd;
-	float *x = back_input(&w);
+	float *x;
 
 	send_h(&w);
 	attention(&w, layer);
+	if (c->scan && is_last) {
+		if (!c->want_logits)
+			return w.rc;
+		keep_last(&w);
+	}
+	x = back_input(&w);
 	norm(&w, x, w.g->h, w.g->layers[layer].ffn_norm, n_embd, stride(n_embd), w.n);
 	set_acts(&w, x, n_embd);
 	if (c->d->layers[layer].moe)
