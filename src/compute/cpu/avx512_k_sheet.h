@@ -91,9 +91,10 @@ TR_INLINE void sheet_pass(const struct k *ty, struct sheet256 *sheet, int part,
 		sheet_sums(ty, codes, scale, x, job->act_bytes, sum + t, part, 1);
 }
 
-/* What the sums of groups add, and the end of super-block i: into the float sums. */
+/* What the sums of groups add, and the end of super-block i: into the float sums, which have begun
+ * or begin here. */
 TR_INLINE void sheet_end(const struct k *ty, const struct sheet256 *w,
-	const struct tr_sheet_job *job, size_t i, const __m512i sum[TR_SHEET_ACTS],
+	const struct tr_sheet_job *job, size_t i, const __m512i sum[TR_SHEET_ACTS], bool begun,
 	tr_sheet_sums acc)
 {
 	const uint8_t *act = job->act;
@@ -105,7 +106,7 @@ TR_INLINE void sheet_end(const struct k *ty, const struct sheet256 *w,
 	for (size_t t = 0; t < job->n_act; t++, act += job->act_bytes) {
 		const int8_t *x16 = (const int8_t *)act + job->sum_off + 32 * i;
 		__m512 dx = _mm512_set1_ps(((const float *)(act + job->d_off))[i]);
-		__m512 *to = &acc[t][i % 4];
+		__m512 *to = &acc[t][i % 4], v = begun ? *to : _mm512_setzero_ps();
 		__m512i a = sum[t], b = _mm512_setzero_si512();
 
 		if (ty->has_min || ty->off) {
@@ -119,10 +120,10 @@ TR_INLINE void sheet_end(const struct k *ty, const struct sheet256 *w,
 		}
 		if (ty->off)
 			a = _mm512_add_epi32(a, b);
-		*to = _mm512_fmadd_ps(_mm512_mul_ps(w->d, dx), _mm512_cvtepi32_ps(a), *to);
+		v = _mm512_fmadd_ps(_mm512_mul_ps(w->d, dx), _mm512_cvtepi32_ps(a), v);
 		if (ty->has_min)
-			*to = _mm512_fnmadd_ps(_mm512_mul_ps(w->dmin, dx), _mm512_cvtepi32_ps(b),
-				*to);
+			v = _mm512_fnmadd_ps(_mm512_mul_ps(w->dmin, dx), _mm512_cvtepi32_ps(b), v);
+		*to = v;
 	}
 }
 
@@ -152,7 +153,10 @@ TR_INLINE void sheet256(const void *type, struct tr_sheet_job *job, tr_sheet_sum
 			tr_sheet_prefetch(job, i * ty->bytes, ty->bytes, part);
 			sheet_pass(ty, &sheet, part, job, i, sum);
 		}
-		sheet_end(ty, &sheet, job, i, sum, acc);
+		if (i < 4)
+			sheet_end(ty, &sheet, job, i, sum, false, acc);
+		else
+			sheet_end(ty, &sheet, job, i, sum, true, acc);
 	}
 }
 
@@ -166,9 +170,8 @@ TR_INLINE void sheet256(const void *type, struct tr_sheet_job *job, tr_sheet_sum
 		struct tr_tile tile = { .n = n, .d_off = tr_act_d_off(TR_ACT_Q8_256, n),           \
 			.sum_off = tr_act_sum_off(n), .by_rows = __builtin_cpu_is("intel"),        \
 			.end = m.w + n_row * row_bytes };                                          \
-		struct tr_sheet_job job = {                                                        \
-			.n = n, .d_off = tile.d_off, .sum_off = tile.sum_off, .from_zero = true    \
-		};                                                                                 \
+		struct tr_sheet_job job = { .n = n, .d_off = tile.d_off,                           \
+			.sum_off = tile.sum_off, .from_zero = n < 1024 };                          \
                                                                                                    \
 		if (n_act == 1)                                                                    \
 			tr_tiles(tile256, type, &m, &tile, TR_TILE_ROWS, 1, 0);                    \

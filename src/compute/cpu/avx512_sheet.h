@@ -179,7 +179,7 @@ struct tr_sheet_job {
 	size_t n_act;
 	size_t n;
 	size_t d_off, sum_off;
-	bool from_zero; /* sums have to be zeros at first */
+	bool from_zero; /* too few blocks to begin all four sums */
 	/* Types of 32: n_block a strip's activation, filled by prepare. */
 	int32_t *sum_x;
 	int sum_factor;
@@ -222,19 +222,6 @@ TR_INLINE void tr_sheet_store(const struct tr_rows *m, size_t r, size_t t, size_
 				_mm512_add_ps(acc[i][1], acc[i][3])));
 }
 
-/* Not by memset, which was 4% of a prefill: its fast start is for more bytes than these. */
-static __attribute__((noinline)) void tr_sheet_clear(tr_sheet_sums acc, size_t n_act)
-{
-	__m512i zero = _mm512_setzero_si512();
-
-	TR_IN_REGISTER(zero); /* or else it becomes memset */
-	for (size_t t = 0; t < n_act; t++) {
-		TR_UNROLL
-		for (int i = 0; i < 4; i++)
-			_mm512_store_si512(&acc[t][i], zero);
-	}
-}
-
 /* Strips of equal length, of at most n_max. */
 TR_INLINE size_t tr_strip(size_t n_act, size_t n_max)
 {
@@ -262,7 +249,7 @@ TR_INLINE void tr_sheets(tr_sheet_fn *fn, const void *type, const struct tr_rows
 			for (size_t i = 0; i < TR_SHEET_ROWS; i++)
 				job->w.row[i] = m->w + TR_MIN(r + i, m->n_row - 1) * m->row_bytes;
 			if (job->from_zero)
-				tr_sheet_clear(acc, job->n_act);
+				memset(acc, 0, job->n_act * sizeof(acc[0]));
 			fn(type, job, acc);
 			tr_sheet_store(m, r, t, job->n_act, acc);
 		}
