@@ -4,8 +4,8 @@
  * A super-block goes by in four parts of two sub-blocks, whose sums are added up in memory, then an
  * end, where the sums of groups of 16 values come in and float sums are made. Zen 5 has two units
  * that multiply. An activation keeps them busy, with Q4_K: 64 vpdpbusd, 8 vpmulld for scales, 8
- * vpdpwssd for minimums and 6 float operations, 43 cycles; a store of 64 bytes costs them a cycle
- * more, five times. That is the 48 cycles measured, so two thirds of what vpdpbusd alone would do.
+ * vpdpwssd for minimums and 6 float operations, 43 cycles. With 64 activations it takes 51, unpacking
+ * included, so two thirds of what vpdpbusd alone would do.
  */
 #ifndef TR_COMPUTE_CPU_AVX512_K_SHEET_H
 #define TR_COMPUTE_CPU_AVX512_K_SHEET_H
