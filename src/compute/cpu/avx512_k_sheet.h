@@ -5,7 +5,7 @@
  * end, where the sums of groups of 16 values come in and float sums are made. Zen 5 has two units
  * that multiply. An activation keeps them busy, with Q4_K: 64 vpdpbusd, 8 vpmulld for scales, 8
  * vpdpwssd for minimums and 6 float operations, 43 cycles. With 64 activations it takes 51, unpacking
- * included, so two thirds of what vpdpbusd alone would do.
+ * included, so five eighths of what vpdpbusd alone would do.
  */
 #ifndef TR_COMPUTE_CPU_AVX512_K_SHEET_H
 #define TR_COMPUTE_CPU_AVX512_K_SHEET_H
