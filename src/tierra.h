@@ -439,7 +439,8 @@ struct tr_expert_layer {
 	uint64_t reuse[TR_N_REUSE]; /* reuse[0] / followed is the overlap of consecutive tokens */
 };
 
-/* Counters by expert, index as in tr_unit_info. Decoding is one token at a time, all else prefill. */
+/* Counters by expert, index as in tr_unit_info. Decoding is one token at a time, all else prefill. In the
+ * last layer a prefill computes only the last token, the others are needed by nobody. */
 struct tr_expert_stats {
 	char model[128];      /* file name; "": not known */
 	char fingerprint[40]; /* "": not known */

@@ -45,7 +45,7 @@ run_is_counted_like_its_trace()
 		zip(j[0]["results"][0]["layers"], j[1]["results"][0]["layers"]))' "$dir/a" "$dir/b"
 }
 
-# Uses are what tiers served; what experts were served adds up to what tiers count.
+# Uses are what tiers served, of the last layer only for the last token of a prompt; what experts were served adds up to what tiers count.
 counts_add_up()
 {
 	record "$@"
@@ -58,8 +58,9 @@ counts_add_up()
 		"$dir/run.json"
 	holds 'sum(flat(j, "uses")) == j["tokens"]["decode"] * j["model"]["n_expert_used"] *
 		j["model"]["n_moe_layer"]' "$dir/run.json"
-	holds 'sum(flat(j, "prefill_uses")) == j["tokens"]["prefill"] *
-		j["model"]["n_expert_used"] * j["model"]["n_moe_layer"]' "$dir/run.json"
+	holds '[sum(l["prefill_uses"]) for l in j["layers"]] == [n * j["model"]["n_expert_used"]
+		for n in [j["tokens"]["prefill"]] * (j["model"]["n_moe_layer"] - 1) + [1]]' \
+		"$dir/run.json"
 	holds 'j[0]["run"]["shares"] == j[1]["shares"]' "$dir/run.json" "$dir/run"
 }
 

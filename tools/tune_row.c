@@ -22,6 +22,7 @@ struct watch {
 	double vram_owed;	   /* hits that VRAM serves, less those counted so far */
 	struct tr_forecast token;  /* the one at work */
 	double *token_s;	   /* [n_decode] */
+	uint32_t n_chunk;	   /* tokens of the chunk of prompt at work, 0: none */
 };
 
 static double touch_s(const struct tr_speeds *s, double bytes)
@@ -156,10 +157,13 @@ static void visit_prompt(struct watch *w, const struct tr_replay_visit *v)
 	n[TR_MACHINE_PMEM] = v->n_pmem;
 	n[TR_MACHINE_NVME] = v->n_unit - v->n_hit - v->n_pmem;
 	w->row->prompt_s += tr_forecast_chunk_layer(work, &w->t->speeds, v->n_token, n);
+	if (v->n_token > w->n_chunk) /* the last layer has one */
+		w->n_chunk = v->n_token;
 	if (!v->ends_token)
 		return;
-	w->row->prompt_s += tr_forecast_chunk_rest(work, &w->t->speeds, v->n_token);
-	w->row->n_prompt += v->n_token;
+	w->row->prompt_s += tr_forecast_chunk_rest(work, &w->t->speeds, w->n_chunk);
+	w->row->n_prompt += w->n_chunk;
+	w->n_chunk = 0;
 }
 
 static void end_token(struct watch *w, uint64_t position)

@@ -6,14 +6,27 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* Arrays from there on begin at a huge page. Buffers of a prefill of 512 tokens are 134 MB: taken by
+ * pages of 4 KiB the first one took 5% longer. */
+#define HUGE_FROM (4 * HUGE_PAGE)
+
 void *tr_alloc(size_t n, size_t size)
 {
+	size_t align = TR_CACHE_LINE;
 	uint64_t bytes;
+	void *p;
 
-	if (!tr_mul_u64(n, size, &bytes) || bytes > SIZE_MAX - TR_CACHE_LINE)
+	if (!tr_mul_u64(n, size, &bytes) || bytes > SIZE_MAX - HUGE_PAGE)
 		return NULL;
+	if (bytes >= HUGE_FROM)
+		align = HUGE_PAGE;
 	bytes = TR_ALIGN_UP(TR_MAX(bytes, (uint64_t)1), TR_CACHE_LINE);
-	return aligned_alloc(TR_CACHE_LINE, (size_t)bytes);
+	p = aligned_alloc(align, (size_t)TR_ALIGN_UP(bytes, (uint64_t)align));
+	if (p && align == HUGE_PAGE)
+		madvise(p, (size_t)TR_ALIGN_DOWN(bytes, (uint64_t)HUGE_PAGE), MADV_HUGEPAGE);
+	return p;
 }
 
 void *tr_calloc(size_t n, size_t size)

@@ -29,7 +29,8 @@ static inline bool tr_add_u64(uint64_t a, uint64_t b, uint64_t *out)
  * overflows; n == 0 gives a valid pointer. The caller frees with free(). */
 void *tr_calloc(size_t n, size_t size);
 
-/* The same without zeroes: pages of a large array stay untouched until they are used. */
+/* The same without zeroes: pages of a large array, huge ones where the kernel has them, stay untouched until
+ * they are used. */
 void *tr_alloc(size_t n, size_t size);
 
 /* Large zeroed memory straight from the kernel, transparent huge pages asked for.

@@ -4,13 +4,16 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Bytes of weights of a task. Tasks of a worker follow one another in memory (share.h), but each costs a
- * call and one taken from another worker begins with cold prefetchers: while none were consecutive,
- * decoding a Kimi-shaped model ran at 104 tokens/s with 16 KiB, 120 with 64, 123 with 128 and 125 with
- * 256 (2 threads, Sapphire Rapids, medians of one run each). Small matrices take smaller tasks so that
- * every thread gets some, down to the size that streams from memory in the time it takes to hand a task
- * out. */
+/* Bytes of weights of a task. Tasks of a worker follow one another in memory (share.h), but each costs
+ * a call, and one taken from another worker begins with cold prefetchers: while none were
+ * consecutive, decoding a Kimi-shaped model ran at 104 tokens/s with 16 KiB, 120 with 64, 123 with 128
+ * and 125 with 256 (2 threads, Sapphire Rapids, medians of one run each). Small matrices take smaller
+ * tasks so that every thread gets some, down to the size that streams from memory in the time it takes
+ * to hand a task out. With several tokens the same holds, as kernels fetch 16 rows ahead of those they
+ * are at, but a task takes longer: prefill of that model 1058 to 1095 tokens/s with 36 KiB, 1241 with
+ * 64, 1344 with 128, 1328 with 256 (2 threads, AMD EPYC, best of ten, machine shared). */
 #define TASK_BYTES_MAX (256u << 10)
+#define TASK_BYTES_BATCH (128u << 10)
 #define TASK_BYTES_MIN (16u << 10)
 #define TASKS_PER_THREAD 4
 
@@ -93,11 +96,11 @@ const uint8_t *tr_acts_get(struct tr_acts *acts, const struct tr_ops *ops, enum 
 size_t tr_ops_row_grain(const struct tr_ops *ops, uint64_t row_bytes, uint64_t n_row, size_t n_tok)
 {
 	uint64_t share = row_bytes * n_row / (tr_pool_size(ops->pool) * TASKS_PER_THREAD);
-	uint64_t bytes = TR_MIN(TR_MAX(share, (uint64_t)TASK_BYTES_MIN), (uint64_t)TASK_BYTES_MAX);
-	uint64_t rows = bytes / (row_bytes * TR_MIN(n_tok, (size_t)8)) + 1;
+	uint64_t bytes = TR_MIN(TR_MAX(share, (uint64_t)TASK_BYTES_MIN),
+		n_tok > 1 ? (uint64_t)TASK_BYTES_BATCH : (uint64_t)TASK_BYTES_MAX);
 
 	/* Kernels take 4 rows with one activation, 16 with several. */
-	return (size_t)TR_ALIGN_UP(rows, (uint64_t)(n_tok > 1 ? 16 : 4));
+	return (size_t)TR_ALIGN_UP(bytes / row_bytes + 1, (uint64_t)(n_tok > 1 ? 16 : 4));
 }
 
 struct matmul_job {

@@ -82,7 +82,7 @@ int tr_arch_floats(float **out, const struct tr_resident *res, const struct tr_t
 }
 
 void tr_run_routed(struct tr_run *run, uint32_t layer, const uint32_t *ids, const float *weights,
-	size_t n_tok)
+	size_t n_tok, bool scan)
 {
 	size_t n = run->n_routed, last = (n_tok - 1) * n;
 	uint32_t moe = (uint32_t)run->catalog->moe_of_layer[layer];
@@ -90,7 +90,7 @@ void tr_run_routed(struct tr_run *run, uint32_t layer, const uint32_t *ids, cons
 	memcpy(run->routing_ids + layer * n, ids + last, n * sizeof(*ids));
 	memcpy(run->routing_weights + layer * n, weights + last, n * sizeof(*weights));
 	if (run->counter)
-		tr_expert_counter_routed(run->counter, moe, ids, weights, n_tok);
+		tr_expert_counter_routed(run->counter, moe, ids, weights, n_tok, scan);
 	if (run->trace)
-		tr_trace_write_set(run->trace, moe, (uint32_t)n_tok, n_tok > 1, ids, weights);
+		tr_trace_write_set(run->trace, moe, (uint32_t)n_tok, scan, ids, weights);
 }

@@ -107,9 +107,9 @@ struct tr_arch_ops {
 const struct tr_arch_ops *tr_arch_by_name(const char *name, struct tr_err *err);
 
 /* The router of a layer chose experts and weights, [n_tok][n_routed]: called once a layer, just before
- * they are acquired. Keeps those of the last token, counts and records all. */
+ * they are acquired. Keeps those of the last token, counts and records all. scan: in a prefill. */
 void tr_run_routed(struct tr_run *run, uint32_t layer, const uint32_t *ids, const float *weights,
-	size_t n_tok);
+	size_t n_tok, bool scan);
 
 /* Helpers for bind: a required tensor of exactly this shape (trailing dimensions 1), or an error that
  * names tensor, shape found and shape wanted. */

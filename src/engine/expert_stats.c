@@ -59,12 +59,12 @@ void tr_expert_counter_free(struct tr_expert_counter *c)
 }
 
 void tr_expert_counter_routed(struct tr_expert_counter *c, uint32_t moe_layer,
-	const uint32_t *ids, const float *weights, size_t n_tok)
+	const uint32_t *ids, const float *weights, size_t n_tok, bool scan)
 {
 	struct tr_expert_stats *s = c->stats;
 	uint32_t first = c->catalog->moe_layers[moe_layer].first_unit;
-	uint64_t *uses = (n_tok == 1 ? s->uses : s->prefill_uses) + first;
-	uint64_t token = n_tok == 1 ? ++c->n_token[moe_layer] : 0;
+	uint64_t *uses = (scan ? s->prefill_uses : s->uses) + first;
+	uint64_t token = scan ? 0 : ++c->n_token[moe_layer];
 	size_t n = n_tok * c->catalog->n_used;
 
 	for (size_t i = 0; i < n; i++) {
@@ -77,8 +77,8 @@ void tr_expert_counter_routed(struct tr_expert_counter *c, uint32_t moe_layer,
 	}
 	if (moe_layer)
 		return;
-	s->n_decode += n_tok == 1;
-	s->n_prefill += n_tok == 1 ? 0 : n_tok;
+	s->n_decode += !scan;
+	s->n_prefill += scan ? n_tok : 0;
 }
 
 /* The tier that serves it: the file when it has to be read. */

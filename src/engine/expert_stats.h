@@ -32,9 +32,9 @@ int tr_expert_counter_new(struct tr_expert_counter **counter, const struct tr_ex
 	const struct tr_catalog *catalog, bool in_place, struct tr_err *err);
 void tr_expert_counter_free(struct tr_expert_counter *counter);
 
-/* ids, weights [n_tok][n_used] */
+/* ids, weights [n_tok][n_used]. scan: in a prefill. */
 void tr_expert_counter_routed(struct tr_expert_counter *c, uint32_t moe_layer,
-	const uint32_t *ids, const float *weights, size_t n_tok);
+	const uint32_t *ids, const float *weights, size_t n_tok, bool scan);
 /* The handles of the layer's set, ascending, as tr_cache_acquire left them. */
 void tr_expert_counter_acquired(struct tr_expert_counter *c, uint32_t moe_layer,
 	const struct tr_handle *handles, size_t n, bool scan);

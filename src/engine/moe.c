@@ -91,6 +91,7 @@ struct tr_moe {
 	const struct tr_moe_layer *layer;
 	struct tr_acts *x;
 	const float *x_there;	     /* on the device, or NULL */
+	bool scan; /* in a prefill */
 	size_t n_slot, n_group;	     /* n_group: without those in VRAM */
 	size_t n_vram;		     /* groups behind these */
 	uint64_t vram_begin_ns;	     /* they were queued; 0: nobody wants to know */
@@ -315,7 +316,7 @@ static void tell_vram(struct tr_moe *m)
 	for (uint32_t e = 0; e < m->catalog->n_expert; e++)
 		if (m->count[e])
 			m->ids[n++] = m->layer->first_unit + e;
-	tr_vram_tier_take(m->device->tier, m->ids, n, m->x->n_tok > 1);
+	tr_vram_tier_take(m->device->tier, m->ids, n, m->scan);
 }
 
 /* Groups of the experts in VRAM, or of all others, from slot *at on. count becomes their first slots. */
@@ -387,7 +388,7 @@ static struct input gather(struct tr_moe *m, enum tr_act_kind kind)
 
 static unsigned acquire_flags(const struct tr_moe *m)
 {
-	return m->x->n_tok > 1 ? TR_ACQUIRE_SCAN : 0;
+	return m->scan ? TR_ACQUIRE_SCAN : 0;
 }
 
 /* Puts the groups in this state, which have just been acquired, into the queue. */
@@ -421,7 +422,7 @@ static void gather_inputs(struct tr_moe *m)
 
 static bool wants_vram_time(const struct tr_moe *m)
 {
-	return (m->counter && m->x->n_tok == 1) || tr_laps_open(m->laps);
+	return (m->counter && !m->scan) || tr_laps_open(m->laps);
 }
 
 /* The groups in VRAM are done. */
@@ -431,7 +432,7 @@ static void tell_vram_time(struct tr_moe *m)
 
 	for (size_t i = 0; i < m->n_vram; i++)
 		bytes += m->catalog->units[m->groups[m->n_group + i].unit].bytes;
-	if (m->counter && m->x->n_tok == 1)
+	if (m->counter && !m->scan)
 		tr_expert_counter_vram_computed(m->counter, bytes, now - m->vram_begin_ns);
 	if (!tr_laps_open(m->laps))
 		return;
@@ -530,11 +531,11 @@ static void count_set(struct tr_moe *m)
 	if (!m->counter)
 		return;
 	tr_expert_counter_acquired(m->counter, moe_layer, m->handles, m->n_group,
-		m->x->n_tok > 1);
+		m->scan);
 	for (size_t i = 0; i < m->n_vram; i++)
 		if (!is_guest(m, m->groups[m->n_group + i].unit))
 			tr_expert_counter_in_vram(m->counter, m->groups[m->n_group + i].unit,
-				m->x->n_tok > 1);
+				m->scan);
 	if (m->device && m->device->guests) {
 		guests = tr_guests_handles(m->device->guests, &n_guest);
 		if (n_guest)
@@ -543,7 +544,7 @@ static void count_set(struct tr_moe *m)
 }
 
 int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const float *there,
-	const uint32_t *ids, struct tr_err *err)
+	const uint32_t *ids, bool scan, struct tr_err *err)
 {
 	struct tr_err why;
 	int rc;
@@ -552,6 +553,7 @@ int tr_moe_begin(struct tr_moe *m, uint32_t layer, struct tr_acts *x, const floa
 	m->layer = &m->catalog->moe_layers[m->catalog->moe_of_layer[layer]];
 	m->x = x;
 	m->x_there = there;
+	m->scan = scan;
 	sort_pairs(m, ids, x->n_tok);
 	rc = begin_vram(m, &why);
 	if (rc)
@@ -820,7 +822,7 @@ static void tell_experts(struct tr_moe *m, uint64_t now_ns)
 static void compute_ready(struct tr_moe *m)
 {
 	uint64_t n_ff = m->layer->rows[TR_PART_GATE], n_out = m->layer->rows[TR_PART_DOWN];
-	bool is_counted = m->counter && m->x->n_tok == 1, is_told = tr_laps_open(m->laps);
+	bool is_counted = m->counter && !m->scan, is_told = tr_laps_open(m->laps);
 	uint64_t start = is_counted || m->throttle ? tr_now_ns(&tr_clock_real) : 0, end;
 	size_t i, at;
 

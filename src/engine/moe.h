@@ -63,9 +63,9 @@ void tr_moe_throttle(struct tr_moe *moe, struct tr_throttle *throttle);
 void tr_moe_watch(struct tr_moe *moe, const struct tr_laps *laps);
 
 /* x: the layer's normalised input; there: the same rows on the device, or NULL. ids[n_tok][n_used]
- * as the router ranked them. */
+ * as the router ranked them. scan: in a prefill, which may be of a single token by then. */
 int tr_moe_begin(struct tr_moe *moe, uint32_t layer, struct tr_acts *x, const float *there,
-	const uint32_t *ids, struct tr_err *err);
+	const uint32_t *ids, bool scan, struct tr_err *err);
 
 /* After it all pins are released, whatever it returns. */
 int tr_moe_finish(struct tr_moe *moe, struct tr_err *err);

@@ -1,14 +1,15 @@
 /*
  * bench_dot.c - how close the dot functions come to the memory's speed, and their arithmetic rate.
  *
- *   bench_dot [-t TYPE] [-i ISA] [-j THREADS] [-m MEGABYTES] [-n VALUES] [-r ROUNDS]
+ *   bench_dot [-t TYPE] [-i ISA] [-j THREADS] [-m MEGABYTES] [-n VALUES] [-r ROUNDS] [-a N]...
  *
  * Per type: a matrix of random valid blocks, larger than any cache, meets one activation (decode).
  * In turn with it a plain vector reader goes over the same bytes with the same threads. The share
  * is that of one round, the median of all, since a shared machine's memory is not equally fast for
- * long; the speeds are medians too. Then a part of the matrix meets 32 activations (prefill).
- * The clock is around the parallel loop alone. Run it on an idle machine, or in a session and
- * scheduling class of its own: setsid chrt -f 1 bench_dot ...
+ * long; the speeds are medians too. Then a part of the matrix meets several activations (prefill),
+ * 32 or as many as -a says; the best round counts. That part is from memory too, unless -m makes it
+ * small. The clock is around the parallel loop alone. Run it on an idle machine, or in a session
+ * and scheduling class of its own: setsid chrt -f 1 bench_dot ...
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,8 +26,9 @@
 #include "compute/kernels.h"
 #include "model/quants/blocks.h"
 
-#define N_ACT_PREFILL 32
-#define PREFILL_BYTES ((size_t)16 << 20)
+#define MAX_ACT 512
+#define MAX_COUNT 8
+#define PREFILL_BYTES ((size_t)64 << 20)
 #define GRAIN_BYTES ((size_t)256 << 10) /* as the engine's tasks */
 #define MAX_ROUNDS 1000
 
@@ -41,6 +43,8 @@ struct bench {
 	uint8_t *act;
 	size_t act_bytes;
 	size_t n_act;
+	size_t count[MAX_COUNT]; /* of activations, prefill */
+	size_t n_count;
 	size_t n;
 	float *out;
 	unsigned rounds;
@@ -162,10 +166,22 @@ static double median(double *v, unsigned n)
 	return v[n / 2];
 }
 
+/* Operations a second with n_act activations. */
+static double prefill_flops(struct bench *b, size_t n_act)
+{
+	double best = 1e9;
+
+	make_activations(b, n_act);
+	for (unsigned i = 0; i < b->rounds; i++)
+		best = TR_MIN(best, seconds(b, dot_rows));
+	return 2.0 * (double)b->n * (double)b->n_row * (double)n_act / best;
+}
+
 static void bench_type(struct bench *b)
 {
 	double dot[MAX_ROUNDS], plain[MAX_ROUNDS], share[MAX_ROUNDS];
-	double prefill = 1e9, bytes, flop;
+	size_t n_row;
+	double bytes;
 
 	b->row_bytes = b->n / b->type->block_values * b->type->block_bytes;
 	b->act_bytes = tr_act_bytes(b->type->act, b->n);
@@ -178,33 +194,37 @@ static void bench_type(struct bench *b)
 		dot[i] = seconds(b, dot_rows);
 		share[i] = plain[i] / dot[i];
 	}
-	make_activations(b, N_ACT_PREFILL);
-	b->n_row = TR_MIN(b->n_row, PREFILL_BYTES / b->row_bytes / 4 * 4);
-	flop = 2.0 * (double)b->n * (double)b->n_row * N_ACT_PREFILL;
-	for (unsigned i = 0; i < b->rounds; i++)
-		prefill = TR_MIN(prefill, seconds(b, dot_rows));
-	printf("%-7s %-7s %7u %9.2f %9.2f %6.1f%% %9.1f\n", b->type->name, b->k->name,
+	n_row = b->n_row;
+	printf("%-7s %-7s %7u %9.2f %9.2f %6.1f%%", b->type->name, b->k->name,
 		tr_pool_size(b->pool), bytes / median(dot, b->rounds) * 1e-9,
-		bytes / median(plain, b->rounds) * 1e-9, 100 * median(share, b->rounds),
-		flop / prefill * 1e-9);
+		bytes / median(plain, b->rounds) * 1e-9, 100 * median(share, b->rounds));
+	b->n_row = TR_MIN(n_row, PREFILL_BYTES / b->row_bytes / 4 * 4);
+	for (size_t i = 0; i < b->n_count; i++)
+		printf(" %7.1f", prefill_flops(b, b->count[i]) * 1e-9);
+	puts("");
 	fflush(stdout);
 }
 
 static int bench_types(struct bench *b, const char *only)
 {
 	size_t row_bytes = b->n / 256 * sizeof(struct tr_block_iq1_s); /* the shortest row */
-	size_t n_out = TR_MAX(b->cap_bytes, PREFILL_BYTES * N_ACT_PREFILL) / row_bytes;
+	size_t n_out = TR_MIN(b->cap_bytes, PREFILL_BYTES) / row_bytes * MAX_ACT;
 	int n_done = 0;
 
+	n_out = TR_MAX(n_out, b->cap_bytes / row_bytes);
+
 	b->w = tr_pages_alloc(b->cap_bytes);
-	b->act = tr_calloc(N_ACT_PREFILL, tr_act_bytes(TR_ACT_F32, b->n));
+	b->act = tr_calloc(MAX_ACT, tr_act_bytes(TR_ACT_F32, b->n));
 	b->out = tr_calloc(n_out, sizeof(float));
 	if (!b->w || !b->act || !b->out) {
 		fprintf(stderr, "bench_dot: out of memory\n");
 		return 1;
 	}
-	printf("%-7s %-7s %7s %9s %9s %7s %9s\n", "type", "isa", "threads", "GB/s", "plain",
-		"share", "GFLOP/s");
+	printf("%-7s %-7s %7s %9s %9s %7s GFLOP/s with", "type", "isa", "threads", "GB/s", "plain",
+		"share");
+	for (size_t i = 0; i < b->n_count; i++)
+		printf(" %zu", b->count[i]);
+	puts("");
 	for (uint32_t id = 0; id < TR_QUANT_ID_END; id++) {
 		b->type = tr_quant_by_id(id);
 		if (!b->type || !b->k->dot[id] || (only && strcmp(only, b->type->name)))
@@ -229,7 +249,7 @@ int main(int argc, char **argv)
 	struct tr_err err;
 	int opt, rc = 0;
 
-	while (!rc && (opt = getopt(argc, argv, "t:i:j:m:n:r:")) != -1) {
+	while (!rc && (opt = getopt(argc, argv, "t:i:j:m:n:r:a:")) != -1) {
 		if (opt == 't')
 			only = optarg;
 		else if (opt == 'i')
@@ -246,11 +266,15 @@ int main(int argc, char **argv)
 			b.n = TR_ALIGN_UP((size_t)v, (size_t)256);
 		else if (opt == 'r')
 			b.rounds = (unsigned)TR_MIN(v, (uint64_t)MAX_ROUNDS);
+		else if (opt == 'a' && b.n_count < MAX_COUNT)
+			b.count[b.n_count++] = (size_t)TR_MIN(v, (uint64_t)MAX_ACT);
 	}
 	if (rc || tr_kernels_by_name(&b.k, isa, &err) || tr_pool_new(&b.pool, &cfg, &err)) {
 		fprintf(stderr, "bench_dot: %s\n", err.msg);
 		return 1;
 	}
+	if (!b.n_count)
+		b.count[b.n_count++] = 32;
 	rc = bench_types(&b, only);
 	tr_pool_free(b.pool);
 	return rc;

@@ -353,6 +353,7 @@ TR_INLINE void sheet_pass(const struct b32 *ty, struct tr_sheet_job *job, size_t
 	tr_sheet_sums acc)
 {
 	const uint8_t *act = job->act;
+	const __mmask16 begun = i < 4 ? 0 : 0xffff; /* before: nothing to add to */
 	const int32_t *sum_x = job->sum_x + i;
 	struct block32 w[2];
 
@@ -365,9 +366,9 @@ TR_INLINE void sheet_pass(const struct b32 *ty, struct tr_sheet_job *job, size_t
 	for (size_t t = 0; t < job->n_act; t++, act += job->act_bytes, sum_x += job->n / 32) {
 		const int8_t *x = (const int8_t *)act + 32 * i;
 		const float *d = (const float *)(act + job->d_off) + i;
-		__m512 *to = &acc[t][i % 4], v;
+		__m512 *to = &acc[t][i % 4], v = _mm512_maskz_loadu_ps(begun, to);
 
-		v = sheet_sum(ty, *to, &w[0], x, d[0], sum_x[0]);
+		v = sheet_sum(ty, v, &w[0], x, d[0], sum_x[0]);
 		if (both)
 			v = sheet_sum(ty, v, &w[1], x + 128, d[4], sum_x[4]);
 		*to = v;
@@ -434,8 +435,12 @@ static void prepare(struct tr_sheet_job *job)
 TR_INLINE void sheets(const struct b32 *ty, const struct tr_rows *m, size_t n)
 {
 	int32_t sum_x[MAX_SUMS];
-	struct tr_sheet_job job = { .n = n, .d_off = tr_act_d_off(TR_ACT_Q8_32, n),
-		.sum_x = sum_x, .sum_factor = ty->off ? -ty->off : 1, .prepare = prepare };
+	struct tr_sheet_job job = { .n = n,
+		.d_off = tr_act_d_off(TR_ACT_Q8_32, n),
+		.sum_x = sum_x,
+		.from_zero = n < 128,
+		.sum_factor = ty->off ? -ty->off : 1,
+		.prepare = prepare };
 
 	tr_sheets(sheet32, ty, m, &job, TR_MIN(MAX_SUMS / (n / 32), (size_t)TR_SHEET_ACTS));
 }

@@ -142,22 +142,43 @@ static void store_kv(struct ds2_chunk *c, uint32_t layer, const struct ds2_layer
 	}
 }
 
+/* The chunk is its last token from now on, whose rows become the first ones. */
+static void keep_last(struct ds2_chunk *c)
+{
+	size_t n_embd = stride(c->d->info.n_embd), n_rot = c->d->mla.n_rot, at = c->n - 1;
+	struct ds2_scratch *s = c->s;
+
+	memmove(s->h, s->h + at * n_embd, n_embd * sizeof(*s->h));
+	memmove(s->x, s->x + at * n_embd, n_embd * sizeof(*s->x));
+	memmove(s->rope, s->rope + at * n_rot, n_rot * sizeof(*s->rope));
+	c->pos += (uint32_t)at;
+	c->n = 1;
+}
+
+/* What the chunk leaves for later tokens. s->x is the input of the rest. */
+static void remember(struct ds2_chunk *c, uint32_t layer)
+{
+	const struct ds2_layer *l = &c->d->layers[layer];
+	struct ds2_scratch *s = c->s;
+
+	norm(c, s->x, s->h, l->attn_norm, c->d->info.n_embd);
+	tr_acts_set(&s->acts, s->x, c->d->info.n_embd, c->n);
+	matmul(c, s->kv, &l->kv_a, &s->acts);
+	store_kv(c, layer, l);
+}
+
 static void attention(struct ds2_chunk *c, uint32_t layer)
 {
 	const struct ds2_layer *l = &c->d->layers[layer];
 	const struct tr_mla *a = &c->d->mla;
 	struct ds2_scratch *s = c->s;
 
-	norm(c, s->x, s->h, l->attn_norm, c->d->info.n_embd);
-	tr_acts_set(&s->acts, s->x, c->d->info.n_embd, c->n);
-	matmul(c, s->kv, &l->kv_a, &s->acts);
 	if (c->d->q_lora) {
 		matmul(c, s->qa, &l->q_a, &s->acts);
 		norm(c, s->qa, s->qa, l->q_a_norm, c->d->q_lora);
 		tr_acts_set(&s->acts, s->qa, c->d->q_lora, c->n);
 	}
 	matmul(c, s->q, &l->q, &s->acts);
-	store_kv(c, layer, l);
 	tr_mla_attend(a, &c->run->ops, c->run->kv, layer, c->pos, c->n, s->q, stride(l->q.rows),
 		s->rope, &l->k_b, &l->v_b, s->o, stride(l->out.cols), s->mla);
 	tr_acts_set(&s->acts, s->o, l->out.cols, c->n);
@@ -206,7 +227,7 @@ static void route(struct ds2_chunk *c, uint32_t layer)
 /* Branch, router and acts are free between the reads of a layer and its feed-forward network. */
 void ds2_route_ahead(const void *am, struct tr_run *run, uint32_t layer, float *scores)
 {
-	struct ds2_chunk c = { am, run, run->scratch, 1, 0 };
+	struct ds2_chunk c = { .d = am, .run = run, .s = run->scratch, .n = 1 };
 	const struct ds2_layer *l = &c.d->layers[layer];
 
 	norm(&c, c.s->branch, c.s->h, l->ffn_norm, c.d->info.n_embd);
@@ -220,7 +241,7 @@ void ds2_look_ahead(struct ds2_chunk *c, uint32_t layer)
 	const struct ds2_scratch *s = c->s;
 	struct tr_routed routed = { s->ids, s->weights, s->router_work };
 
-	if (!c->run->foresee || c->n > 1)
+	if (!c->run->foresee || c->scan)
 		return;
 	tr_foresee_look(c->run->foresee, c->run, layer, c->d->layers[layer].moe ? &routed : NULL);
 	lap(c, TR_SPAN_PREDICT, layer);
@@ -230,8 +251,8 @@ int ds2_experts_begin(struct ds2_chunk *c, uint32_t layer, const float *there, s
 {
 	struct ds2_scratch *s = c->s;
 
-	tr_run_routed(c->run, layer, s->ids, s->weights, c->n);
-	return tr_moe_begin(c->run->moe, layer, &s->acts_ffn, there, s->ids, err);
+	tr_run_routed(c->run, layer, s->ids, s->weights, c->n, c->scan);
+	return tr_moe_begin(c->run->moe, layer, &s->acts_ffn, there, s->ids, c->scan, err);
 }
 
 int ds2_experts_end(struct ds2_chunk *c, float *out, struct tr_err *err)
@@ -269,11 +290,21 @@ static int experts(struct ds2_chunk *c, uint32_t layer, struct tr_err *err)
 	return 0;
 }
 
+/* Of the last layer only the last token's output is wanted, and in chunks before the last one
+ * nothing but what later tokens attend to. */
 static int run_layer(struct ds2_chunk *c, uint32_t layer, struct tr_err *err)
 {
 	const struct ds2_layer *l = &c->d->layers[layer];
+	bool is_last = layer + 1 == c->d->info.n_layer;
 	struct ds2_scratch *s = c->s;
 
+	remember(c, layer);
+	if (c->scan && is_last) {
+		if (!c->want_logits)
+			return 0;
+		keep_last(c);
+		tr_acts_set(&s->acts, s->x, c->d->info.n_embd, c->n);
+	}
 	attention(c, layer);
 	norm(c, s->x, s->h, l->ffn_norm, c->d->info.n_embd);
 	tr_acts_set(&s->acts_ffn, s->x, c->d->info.n_embd, c->n);
@@ -330,7 +361,7 @@ static int logits_anywhere(struct ds2_chunk *c, struct tr_err *err)
 	return rc ? rc : logits(c, err);
 }
 
-static int run_chunk(struct ds2_chunk *c, bool want_logits, struct tr_err *err)
+static int run_chunk(struct ds2_chunk *c, struct tr_err *err)
 {
 	uint32_t layer;
 	int rc = 0;
@@ -338,7 +369,7 @@ static int run_chunk(struct ds2_chunk *c, bool want_logits, struct tr_err *err)
 	ds2_gpu_begin(c);
 	for (layer = 0; layer < c->d->info.n_layer && !rc; layer++)
 		rc = layer_anywhere(c, layer, err);
-	if (!rc && want_logits)
+	if (!rc && c->want_logits)
 		rc = logits_anywhere(c, err);
 	return ds2_gpu_end(c, rc, err);
 }
@@ -346,7 +377,7 @@ static int run_chunk(struct ds2_chunk *c, bool want_logits, struct tr_err *err)
 int ds2_forward(const void *am, struct tr_run *run, const int32_t *ids, size_t n, uint32_t pos,
 	bool want_logits, struct tr_err *err)
 {
-	struct ds2_chunk c = { am, run, run->scratch, n, pos };
+	struct ds2_chunk c = { am, run, run->scratch, n, pos, n > 1, want_logits };
 
 	tr_assert(n >= 1 && n <= run->n_tok_max && pos + n <= run->kv->n_ctx);
 	if (n > 1 && run->moe)
@@ -354,5 +385,5 @@ int ds2_forward(const void *am, struct tr_run *run, const int32_t *ids, size_t n
 	embed(&c, ids);
 	tr_rope_table(&c.d->rope, pos, n, c.s->rope);
 	lap(&c, TR_SPAN_OTHER, 0);
-	return run_chunk(&c, want_logits, err);
+	return run_chunk(&c, err);
 }

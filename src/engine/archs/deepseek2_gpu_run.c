@@ -80,12 +80,12 @@ static void lap(const struct work *w, enum tr_span_kind kind, uint32_t layer)
 
 static bool is_foreseen(const struct ds2_chunk *c)
 {
-	return c->run->foresee && c->n == 1;
+	return c->run->foresee && !c->scan;
 }
 
 static bool is_single(const struct work *w)
 {
-	return w->c->n == 1;
+	return !w->c->scan;
 }
 
 /* What the steps depend on besides the layer. For a layer it never changes. */
@@ -487,23 +487,60 @@ static void route(struct work *w, const struct ds2_gpu_layer *l)
 		.weights = (float *)(void *)(back + at.weights) + first });
 }
 
-/* From what the layer before left to the network's input. */
-static void front_slice(struct work *w, uint32_t layer)
+/* From what the layer before left to what attention adds. */
+static void attend_slice(struct work *w, uint32_t layer)
+{
+	join(w);
+	attention(w, layer);
+}
+
+/* From there to the network's input. */
+static void settle_slice(struct work *w, uint32_t layer)
 {
 	uint32_t n_embd = w->g->d->info.n_embd;
 	float *x = rows(w, back_input(w));
 
-	join(w);
-	attention(w, layer);
 	norm(w, x, rows(w, w->g->h), w->g->layers[layer].ffn_norm, n_embd, stride(n_embd), w->n);
 	set_acts(w, x, n_embd);
 	if (w->g->d->layers[layer].moe)
 		route(w, &w->g->layers[layer]);
 }
 
+static void front_slice(struct work *w, uint32_t layer)
+{
+	attend_slice(w, layer);
+	settle_slice(w, layer);
+}
+
+/* Of a prompt's last layer nothing but the cache's rows is wanted, or the last token besides. */
+static bool is_last_of_prompt(const struct ds2_chunk *c, uint32_t layer)
+{
+	return c->scan && layer + 1 == c->d->info.n_layer;
+}
+
+/* The chunk is its last token from now on. */
+static void keep_last(struct work *w)
+{
+	w->g->h += (w->c->n - 1) * stride(w->c->d->info.n_embd);
+	w->c->pos += (uint32_t)w->c->n - 1;
+	w->c->n = w->n = 1;
+	w->first = 0;
+}
+
+static void last_front(struct work *w, uint32_t layer)
+{
+	each_slice(w, layer, attend_slice);
+	if (!w->c->want_logits)
+		return;
+	keep_last(w);
+	settle_slice(w, layer);
+}
+
 /* The host looks at what comes of the front: it has experts or the network, or foresees. */
 static bool is_waited_for(const struct work *w, uint32_t layer)
 {
+	if (is_last_of_prompt(w->c, layer) && !w->c->want_logits)
+		return false;
 	return w->g->d->layers[layer].moe || !w->g->layers[layer].gate.data || is_foreseen(w->c);
 }
 
@@ -511,7 +548,10 @@ static void front(struct work *w, uint32_t layer)
 {
 	if (!w->g->has_h)
 		send_h(w);
-	each_slice(w, layer, front_slice);
+	if (is_last_of_prompt(w->c, layer))
+		last_front(w, layer);
+	else
+		each_slice(w, layer, front_slice);
 	if (is_waited_for(w, layer))
 		hand_over(w, w->g->d->layers[layer].moe);
 }
@@ -601,6 +641,8 @@ int ds2_gpu_layer(struct ds2_chunk *c, uint32_t layer, struct tr_err *err)
 	queue(&w, DS2_GPU_FRONT, layer, front);
 	w.g->has_h = true;
 	w.g->has_branch = w.g->has_shared = false;
+	if (is_last_of_prompt(c, layer) && !c->want_logits)
+		return w.rc;
 	if (waits && !w.rc)
 		w.rc = tr_stream_record(w.stream, w.g->ready, err);
 	if (w.g->layers[layer].gate.data)

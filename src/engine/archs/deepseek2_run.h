@@ -33,6 +33,8 @@ struct ds2_chunk {
 	struct ds2_scratch *s;
 	size_t n;
 	uint32_t pos;
+	bool scan;	  /* a prefill: it began with several tokens */
+	bool want_logits; /* of the last token */
 };
 
 /* --- deepseek2_forward.c: what the CPU does --------------------------------------------------- */
