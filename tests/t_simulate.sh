@@ -33,12 +33,6 @@ if not eval(sys.argv[3]):
     sys.exit(sys.argv[3])' "$dir/out" "$dir/run" "$1"
 }
 
-# Every policy that a run can have.
-every_policy()
-{
-	"$tierra" policies | sed -n '2,/^$/s/^\([a-z0-9_-]*\) .*/\1/p' | grep -vx belady
-}
-
 replays()
 {
 	size=$1

@@ -56,11 +56,6 @@ replay()
 	holds 'same(*j)' "$dir/run" "$dir/out"
 }
 
-every_policy()
-{
-	"$tierra" policies | sed -n '2,/^$/s/^\([a-z0-9_-]*\) .*/\1/p' | grep -vx belady
-}
-
 # Room for few of the experts and for many.
 replays_at_all_sizes()
 {

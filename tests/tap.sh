@@ -68,3 +68,11 @@ done_testing()
 {
 	echo "1..$tap_n"
 }
+
+# every_policy - of $tierra, that a run can have; with TR_FEW_POLICIES some of them, where another run of the
+# tests takes all.
+every_policy()
+{
+	"$tierra" policies | sed -n '2,/^$/s/^\([a-z0-9_-]*\) .*/\1/p' |
+		grep -vx belady | grep -xE "${TR_FEW_POLICIES:+lru|arc|cost|foresight|none}.*"
+}
