@@ -71,7 +71,7 @@ measured_machine_can_be_tuned_for()
 
 a_run_of_the_engine_is_believed()
 {
-	run 0 tune --measure "$dir/run.machine" --quick -t 2 --quant Q4_0:256 --disk "$model" --calibrate "$model"
+	run 0 tune --measure "$dir/run.machine" --quick -t 2 --quant Q4_0:256 --calibrate "$model"
 	grep -q "demo-q4_0.gguf, .* tokens of the engine" "$dir/out"
 	holds "[(r['model'], r['n_token'] > 8, len(r['read_s']) > 0, r['unit_s'] > 0) for r in j['runs']] ==
 		[('demo-q4_0.gguf', True, True, True)]" "$dir/run.machine"

@@ -31,7 +31,8 @@ static const struct argp_option options[] = {
 	{ "measure", KEY_MEASURE, "FILE", 0, "measure this machine and write its profile", 1 },
 	{ "pmem", KEY_PMEM, "DIR", 0, "measure persistent memory there; may be repeated", 1 },
 	{ "disk", KEY_DISK, "PATH", 0,
-		"measure reads of this file, or of one written in this directory; may be repeated",
+		"measure reads of this file, or of one written in this directory (default with "
+		"--calibrate: of the model); may be repeated",
 		1 },
 	{ "quant", KEY_QUANT, "TYPE", 0,
 		"measure the kernels of this type, or TYPE:COLUMNS (default Q4_K, Q6_K, Q8_0, "

@@ -113,6 +113,10 @@ int tr_tune_measure(struct tr_tune *t)
 
 	if (rc)
 		return rc;
+	if (!a->n_disk && a->calibrate) {
+		opts.disk = &a->model;
+		opts.n_disk = 1;
+	}
 	if (a->quick) {
 		opts.memory_bytes = QUICK_MEMORY;
 		opts.disk_bytes = QUICK_DISK;
