@@ -115,6 +115,33 @@ static void a_forecast_by_a_run_says_what_the_run_took(void **state)
 	tr_observed_fini(&o);
 }
 
+/* Two layers without reads; the one of more experts took less time. */
+static void experts_take_time_where_more_of_them_took_less(void **state)
+{
+	struct tr_observed o = { .n_used = N_USED };
+	struct tr_machine_run r = { .unit_bytes = 1e6 };
+	struct tr_err err;
+
+	(void)state;
+	for (int i = 0; i < 20; i++) {
+		struct made m = { .at = 0 };
+
+		for (uint32_t n = N_USED / 2; n <= N_USED; n += N_USED / 2) {
+			put(&m, TR_SPAN_ATTENTION, 0, 0, 300);
+			put(&m, TR_SPAN_LOOKUP, 0, 0, 20);
+			put(&m, TR_SPAN_EXPERTS, 0, n, n == N_USED ? 500 : 700);
+			put(&m, TR_SPAN_COMBINE, 0, 0, 40);
+		}
+		m.token.span = m.span;
+		m.token.ns = (uint64_t)m.at;
+		tr_observe(&o, &m.token, 100);
+	}
+	assert_int_equal(tr_observed_run(&o, &r, &err), 0);
+	near(r.unit_s, 600e-6 / (0.75 * N_USED));
+	near(r.step_s, 0);
+	tr_observed_fini(&o);
+}
+
 static void a_token_that_was_held_up_is_not_typical(void **state)
 {
 	static const uint32_t reads[N_LAYER] = { 0, 1, 8, 3 };
@@ -218,6 +245,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(layers_are_taken_apart),
 		cmocka_unit_test(a_forecast_by_a_run_says_what_the_run_took),
+		cmocka_unit_test(experts_take_time_where_more_of_them_took_less),
 		cmocka_unit_test(a_token_that_was_held_up_is_not_typical),
 		cmocka_unit_test(without_experts_nothing_is_known),
 		cmocka_unit_test(a_run_is_believed_of_its_model_only),
