@@ -45,36 +45,36 @@ static inline struct tr_range tr_share_left(struct tr_share *s)
 	return tr_share_unpack(atomic_load_explicit(&s->left, memory_order_relaxed));
 }
 
-/* The first grain indices that are left, or fewer at the end; false: none. */
-static inline bool tr_share_take(struct tr_share *s, size_t grain, struct tr_range *out)
+/* From the front, or from the back. */
+static inline bool tr_share_cut(struct tr_share *s, size_t grain, bool front, struct tr_range *out)
 {
-	uint64_t left = atomic_load_explicit(&s->left, memory_order_relaxed);
+	uint64_t left = atomic_load_explicit(&s->left, memory_order_relaxed), rest;
 	struct tr_range r;
+	size_t at;
 
 	do {
 		r = tr_share_unpack(left);
 		if (r.begin >= r.end)
 			return false;
-		*out = (struct tr_range){ r.begin, TR_MIN(r.begin + grain, r.end) };
-	} while (!atomic_compare_exchange_weak_explicit(&s->left, &left,
-		tr_share_pack(out->end, r.end), memory_order_relaxed, memory_order_relaxed));
+		at = front ? TR_MIN(r.begin + grain, r.end) :
+			     r.end - 1 - (r.end - r.begin - 1) % grain;
+		*out = front ? (struct tr_range){ r.begin, at } : (struct tr_range){ at, r.end };
+		rest = front ? tr_share_pack(at, r.end) : tr_share_pack(r.begin, at);
+	} while (!atomic_compare_exchange_weak_explicit(&s->left, &left, rest,
+		memory_order_relaxed, memory_order_relaxed));
 	return true;
+}
+
+/* The first grain indices that are left, or fewer at the end; false: none. */
+static inline bool tr_share_take(struct tr_share *s, size_t grain, struct tr_range *out)
+{
+	return tr_share_cut(s, grain, true, out);
 }
 
 /* The last indices that are left, so many that a multiple of grain remains; false: none. */
 static inline bool tr_share_steal(struct tr_share *s, size_t grain, struct tr_range *out)
 {
-	uint64_t left = atomic_load_explicit(&s->left, memory_order_relaxed);
-	struct tr_range r;
-
-	do {
-		r = tr_share_unpack(left);
-		if (r.begin >= r.end)
-			return false;
-		*out = (struct tr_range){ r.end - 1 - (r.end - r.begin - 1) % grain, r.end };
-	} while (!atomic_compare_exchange_weak_explicit(&s->left, &left,
-		tr_share_pack(r.begin, out->begin), memory_order_relaxed, memory_order_relaxed));
-	return true;
+	return tr_share_cut(s, grain, false, out);
 }
 
 /* The part of worker i of n in begin .. end. Parts but the last are multiples of grain. */
